@@ -1,0 +1,102 @@
+/*
+ * alien.c - see alien.h.
+ *
+ * alien->lock comes before the list_lock of the object's home; an object enters only while its
+ * home is ONLINE, read under alien->lock (the reason stands at the top of cache.c).
+ */
+#include "alien.h"
+
+#include "meta.h"
+#include "table.h"
+
+#include <string.h>
+
+#define ALIEN_LIMIT 32
+
+struct sn_alien *sn_alien_of(unsigned int here, unsigned int home, unsigned int cache)
+{
+	struct sn_cache_node *cn = sn_cache_node(sn_nodes[here], cache);
+	struct sn_alien *_Atomic *row = atomic_load_explicit(&cn->alien, memory_order_acquire);
+
+	return row == NULL ? NULL : atomic_load_explicit(&row[home], memory_order_acquire);
+}
+
+/* sn_tables_lock held: a fork then finds either all of a new alien cache or nothing. */
+static struct sn_alien *alien_build_locked(struct sn_cache_node *cn, unsigned int home)
+{
+	struct sn_alien *_Atomic *row = atomic_load_explicit(&cn->alien, memory_order_relaxed);
+	struct sn_alien *alien;
+
+	if (row == NULL) {
+		row = sn_meta_alloc((SN_MAX_NODES + 1) * sizeof(*row), 64);
+		if (row == NULL)
+			return NULL;
+		atomic_store_explicit(&cn->alien, row, memory_order_release);
+	}
+	alien = atomic_load_explicit(&row[home], memory_order_relaxed);
+	if (alien != NULL)
+		return alien;
+	alien = sn_meta_alloc(sizeof(*alien) + ALIEN_LIMIT * sizeof(void *), 64);
+	if (alien != NULL) {
+		alien->limit = ALIEN_LIMIT;
+		atomic_store_explicit(&row[home], alien, memory_order_release);
+	}
+	return alien;
+}
+
+static struct sn_alien *alien_build(unsigned int here, unsigned int home, unsigned int cache)
+{
+	struct sn_alien *alien;
+
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	alien = alien_build_locked(sn_cache_node(sn_nodes[here], cache), home);
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
+	return alien;
+}
+
+bool sn_alien_put(unsigned int here, unsigned int home, unsigned int cache, void *object)
+{
+	struct sn_alien *alien = sn_alien_of(here, home, cache);
+	void *full[ALIEN_LIMIT];
+	unsigned int n = 0;
+	bool done = false;
+
+	if (alien == NULL)
+		alien = alien_build(here, home, cache);
+	if (alien == NULL)
+		return false;
+	sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
+	if (sn_node_state(sn_nodes[home]) == SN_ONLINE) {
+		if (alien->avail == alien->limit) {
+			n = alien->avail;
+			memcpy(full, alien->entry, n * sizeof(*full));
+			alien->avail = 0;
+		}
+		alien->entry[alien->avail++] = object;
+		done = true;
+	}
+	sn_lock_release(&alien->lock, SN_RANK_ALIEN);
+	if (n > 0)
+		sn_cache_flush(sn_nodes[home], cache, full, n);
+	return done;
+}
+
+unsigned int sn_alien_drain(unsigned int here, unsigned int home, unsigned int cache, bool to_slabs)
+{
+	struct sn_alien *alien = sn_alien_of(here, home, cache);
+	void *objects[ALIEN_LIMIT];
+	unsigned int n;
+
+	if (alien == NULL)
+		return 0;
+	sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
+	n = alien->avail;
+	memcpy(objects, alien->entry, n * sizeof(*objects));
+	alien->avail = 0;
+	sn_lock_release(&alien->lock, SN_RANK_ALIEN);
+	if (n > 0 && to_slabs)
+		sn_cache_free_block(sn_nodes[home], cache, objects, n);
+	else if (n > 0)
+		sn_cache_flush(sn_nodes[home], cache, objects, n);
+	return n;
+}

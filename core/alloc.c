@@ -1,0 +1,345 @@
+/*
+ * alloc.c - the slow paths of malloc and free: what happens when an array is empty or full,
+ * when an object belongs to another node, or when there are no arrays at all.
+ */
+#include "alloc.h"
+
+#include "alien.h"
+#include "core.h"
+#include "large.h"
+
+#include <string.h>
+
+/* --- allocation -------------------------------------------------------------------------- */
+
+static void *internal_alloc(unsigned int cache)
+{
+	void *object;
+
+	sn_core_early();
+	return sn_cache_refill(sn_nodes[SN_NODE_INTERNAL], cache, &object, 1, false) == 1 ? object
+											   : NULL;
+}
+
+static void *pop(struct sn_thread *self, unsigned int cache)
+{
+	if (sn_rseq_enabled)
+		return sn_rseq_pop(self->words, SN_SLOT(cache));
+	return sn_locked_pop(self->words, &self->shard, cache);
+}
+
+static unsigned int push_many(struct sn_thread *self, unsigned int cache, void **objects,
+			      unsigned int n, unsigned int home)
+{
+	if (sn_rseq_enabled)
+		return sn_rseq_push_many(self->words, SN_SLOT(cache), objects, n,
+					 &sn_standin[home]);
+	return sn_locked_push_many(self->words, &self->shard, cache, objects, n, home);
+}
+
+static unsigned int pop_many(struct sn_thread *self, unsigned int cache, void **objects,
+			     unsigned int n)
+{
+	if (sn_rseq_enabled)
+		return sn_rseq_pop_many(self->words, SN_SLOT(cache), objects, n);
+	return sn_locked_pop_many(self->words, &self->shard, cache, objects, n);
+}
+
+/* The table of the thread's CPU, built when it does not exist; how many objects it wants. */
+static unsigned int prepare_table(struct sn_thread *self, unsigned int cache)
+{
+	unsigned int cpu = sn_thread_cpu(self);
+	struct sn_table *table = __atomic_load_n(&self->words[cpu], __ATOMIC_ACQUIRE);
+
+	if (sn_unlikely(table == &sn_empty_table)) {
+		sn_table_ensure(self->set, cpu);
+		table = __atomic_load_n(&self->words[cpu], __ATOMIC_ACQUIRE);
+	}
+	if (cache > SN_NR_CLASSES)
+		sn_table_install(table, cache, self->words);
+	return sn_min(sn_table_grow(table, cache) / 2, (unsigned int)SN_BATCH_MAX - 1);
+}
+
+/* Takes from the slabs of nodes that are away and lent to `target`. Returns how many, all of
+ * one home. */
+static unsigned int refill_lent(unsigned int target, unsigned int cache, void **objects,
+				unsigned int want)
+{
+	for_each_node(node) {
+		unsigned int n;
+
+		if (node == target ||
+		    atomic_load_explicit(&sn_standin[node], memory_order_relaxed) != target)
+			continue;
+		n = sn_cache_refill(sn_nodes[node], cache, objects, want, true);
+		if (n > 0)
+			return n;
+	}
+	return 0;
+}
+
+static void count_placement(unsigned int home, unsigned int from, unsigned int n)
+{
+	if (home == from) {
+		atomic_fetch_add_explicit(&sn_nodes[home]->numa_hit, n, memory_order_relaxed);
+	} else {
+		atomic_fetch_add_explicit(&sn_nodes[from]->numa_miss, n, memory_order_relaxed);
+		atomic_fetch_add_explicit(&sn_nodes[home]->numa_foreign, n, memory_order_relaxed);
+	}
+}
+
+/* The nearest other node that has something: one object, since no table here takes more. */
+static unsigned int refill_fallback(unsigned int home, unsigned int cache, void **objects)
+{
+	const uint8_t *order = sn_nodes[home]->fallback;
+
+	for (; *order != 0; order++)
+		if (sn_cache_refill(sn_nodes[*order], cache, objects, 1, false) == 1)
+			return 1;
+	return 0;
+}
+
+static void *refill(struct sn_thread *self, unsigned int cache)
+{
+	unsigned int want = 1 + prepare_table(self, cache);
+	unsigned int home = sn_thread_home(self), target = sn_node_target(home);
+	void *objects[SN_BATCH_MAX];
+	unsigned int n = 0, from, pushed;
+
+	if (target != SN_NODE_NONE) {
+		n = refill_lent(target, cache, objects, want);
+		if (n == 0)
+			n = sn_cache_refill(sn_nodes[target], cache, objects, want, false);
+	}
+	if (n == 0)
+		n = refill_fallback(home, cache, objects);
+	if (n == 0)
+		return NULL;
+	from = sn_segmap_entry(objects[0]);
+	count_placement(home, from, n);
+	if (n > 1) {
+		pushed = push_many(self, cache, objects + 1, n - 1, from);
+		if (pushed < n - 1)
+			sn_cache_flush(sn_nodes[from], cache, objects + 1 + pushed, n - 1 - pushed);
+	}
+	return objects[0];
+}
+
+SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
+{
+	struct sn_thread *self = &sn_self;
+	void *object;
+
+	if (sn_unlikely(self->internal > 0 || !sn_thread_setup(self)))
+		return internal_alloc(cache);
+	object = pop(self, cache); /* the sequence may only have been aborted */
+	if (object != NULL)
+		return object;
+	object = refill(self, cache);
+	if (sn_slow_hook != NULL)
+		sn_slow_hook((size_t)sn_caches[cache].size * sn_caches[cache].array_limit / 2);
+	return object;
+}
+
+SN_NOINLINE void *sn_alloc_large(size_t size, size_t align, bool zero)
+{
+	struct sn_thread *self = &sn_self;
+	unsigned int home;
+	void *p = NULL;
+
+	if (size > PTRDIFF_MAX - SN_SEG_SIZE || align > PTRDIFF_MAX / 2)
+		return NULL;
+	if (self->internal > 0 || !sn_thread_setup(self)) {
+		sn_core_early();
+		return sn_large_alloc(sn_nodes[SN_NODE_INTERNAL], size, align, zero);
+	}
+	home = sn_thread_home(self);
+	if (sn_node_usable(sn_nodes[home]))
+		p = sn_large_alloc(sn_nodes[home], size, align, zero);
+	for (const uint8_t *order = sn_nodes[home]->fallback; p == NULL && *order != 0; order++)
+		p = sn_large_alloc(sn_nodes[*order], size, align, zero);
+	if (p != NULL)
+		count_placement(home, sn_segmap_entry(p), 1);
+	if (sn_slow_hook != NULL)
+		sn_slow_hook(size);
+	return p;
+}
+
+void *sn_malloc_node(size_t size, unsigned int node)
+{
+	void *p = NULL;
+
+	if (!sn_node_usable(sn_nodes[node])) {
+		errno = EBUSY;
+		return NULL;
+	}
+	if (size > SN_CLASS_MAX)
+		p = size > PTRDIFF_MAX - SN_SEG_SIZE
+			    ? NULL
+			    : sn_large_alloc(sn_nodes[node], size, SN_PAGE_SIZE, false);
+	else
+		return sn_alloc_cache_node(sn_size_class(size), node);
+	if (p == NULL)
+		errno = ENOMEM;
+	return p;
+}
+
+void *sn_alloc_cache_node(unsigned int cache, unsigned int node)
+{
+	void *object = NULL;
+
+	if (sn_cache_refill(sn_nodes[node], cache, &object, 1, false) == 0) {
+		errno = sn_node_usable(sn_nodes[node]) ? ENOMEM : EBUSY;
+		return NULL;
+	}
+	return object;
+}
+
+/* --- free -------------------------------------------------------------------------------- */
+
+/* The thread's array is full: half of it goes to the stores of the objects' homes. */
+static bool make_room(struct sn_thread *self, unsigned int cache)
+{
+	void *objects[SN_BATCH_MAX];
+	unsigned int want = sn_min(sn_caches[cache].array_limit / 2u + 1, (unsigned)SN_BATCH_MAX);
+	unsigned int n = pop_many(self, cache, objects, want);
+
+	for (unsigned int i = 0, end; i < n; i = end) {
+		unsigned int home = sn_segmap_entry(objects[i]);
+
+		for (end = i + 1; end < n && sn_segmap_entry(objects[end]) == home; end++)
+			;
+		sn_cache_flush(sn_nodes[home], cache, objects + i, end - i);
+	}
+	return n > 0;
+}
+
+/* Whether the tables that the thread uses now take objects of `home`. */
+static bool accepted_here(const struct sn_thread *self, unsigned int home)
+{
+	const struct sn_table *table =
+		__atomic_load_n(&self->words[sn_thread_cpu(self)], __ATOMIC_ACQUIRE);
+
+	return table->node != 0 &&
+	       table->node == atomic_load_explicit(&sn_standin[home], memory_order_relaxed);
+}
+
+static void free_object(struct sn_thread *self, void *p, unsigned int home, unsigned int cache)
+{
+	struct sn_node *node = sn_nodes[home];
+
+	if (home != SN_NODE_INTERNAL && self->ready && self->internal == 0) {
+		if (push_many(self, cache, &p, 1, home) == 1)
+			return;
+		if (accepted_here(self, home)) {
+			sn_table_grow(__atomic_load_n(&self->words[sn_thread_cpu(self)],
+						      __ATOMIC_ACQUIRE),
+				      cache);
+			if (push_many(self, cache, &p, 1, home) == 1)
+				return;
+			if (make_room(self, cache) && push_many(self, cache, &p, 1, home) == 1)
+				return;
+		} else if (sn_alien_enabled &&
+			   sn_alien_put(sn_thread_home(self), home, cache, p)) {
+			return;
+		}
+	}
+	sn_cache_flush(node, cache, &p, 1);
+}
+
+/* The cache of the slab that p lies in; 0: in no slab. */
+static unsigned int cache_of(const void *p, unsigned int entry)
+{
+	size_t number = sn_page_number(p);
+
+	if (entry & SN_SEG_CONTINUED || number < SN_HEADER_PAGES)
+		return 0;
+	return sn_segment_of(p)->page_cache[number];
+}
+
+SN_NOINLINE void sn_free_slow(void *p)
+{
+	unsigned int home, cache;
+
+	if (p == NULL)
+		return;
+	home = sn_segmap_entry(p);
+	if (sn_unlikely(home == SN_NODE_NONE))
+		sn_fatal("free of a pointer that is not from this allocator", p);
+	cache = cache_of(p, home);
+	if (cache != 0)
+		free_object(&sn_self, p, home, cache);
+	else
+		sn_large_free(p);
+}
+
+/* --- the rest of the family -------------------------------------------------------------- */
+
+void *sn_calloc(size_t size)
+{
+	void *p;
+
+	if (size > SN_CLASS_MAX)
+		return sn_alloc_large(size, SN_PAGE_SIZE, true);
+	p = sn_alloc_cache(sn_size_class(size));
+	if (p != NULL)
+		memset(p, 0, size);
+	return p;
+}
+
+unsigned int sn_home_of(const void *p)
+{
+	return sn_segmap_entry(p) & ~SN_SEG_CONTINUED;
+}
+
+size_t sn_usable_size(const void *p)
+{
+	unsigned int home = sn_segmap_entry(p), cache;
+
+	if (p == NULL)
+		return 0;
+	if (sn_unlikely(home == SN_NODE_NONE))
+		sn_fatal("pointer that is not from this allocator", p);
+	cache = cache_of(p, home);
+	return cache != 0 ? sn_caches[cache].size : sn_large_size(p);
+}
+
+/* Worth staying: the object keeps at least half of its room in use. */
+static bool fits_in_place(size_t have, size_t size)
+{
+	return size <= have && (size >= have / 2 || have <= 32);
+}
+
+void *sn_realloc(void *p, size_t size)
+{
+	size_t have = sn_usable_size(p);
+	void *q;
+
+	if (fits_in_place(have, size))
+		return p;
+	if (have > SN_CLASS_MAX && size > SN_CLASS_MAX) {
+		q = sn_large_resize(p, have, size);
+		if (q != NULL)
+			return q;
+	}
+	q = sn_malloc(size);
+	if (q == NULL)
+		return size <= have ? p : NULL;
+	memcpy(q, p, sn_min(have, size));
+	sn_free(p);
+	return q;
+}
+
+void *sn_memalign(size_t align, size_t size)
+{
+	size = sn_max(size, (size_t)1);
+	if (align <= 16)
+		return sn_malloc(size);
+	if (size <= SN_CLASS_MAX && align <= SN_PAGE_SIZE) {
+		/* Objects lie at multiples of their size from a page border. */
+		for (unsigned int c = sn_size_class(sn_max(size, align)); c <= SN_NR_CLASSES; c++)
+			if (sn_class_size[c] % align == 0)
+				return sn_alloc_cache(c);
+	}
+	return sn_alloc_large(size, sn_max(align, SN_PAGE_SIZE), false);
+}

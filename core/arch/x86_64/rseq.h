@@ -1,0 +1,177 @@
+/*
+ * arch/x86_64/rseq.h - the restartable sequences for x86-64.  Include core/rseq.h, not this.
+ *
+ * Each sequence is [1, 2): the kernel aborts it (jumps to 4) when the thread is preempted,
+ * migrated, signalled or fenced by membarrier before the store at 2 has been done.  The area is
+ * glibc's: fields cpu_id (offset 4) and rseq_cs (offset 8) at %fs:sn_rseq_offset.  cpu_id is
+ * read after rseq_cs was set, so it cannot be stale inside the sequence; it is -1 or -2 in a
+ * thread that is not registered, and words[-1] and words[-2] name the empty table.
+ *
+ * The descriptor stands in section __rseq_cs, its abort target behind the signature 0x53053053
+ * (encoded so that a disassembler reads one harmless instruction).
+ */
+#ifndef SLABNODE_RSEQ_INSIDE
+#error "include rseq.h"
+#endif
+
+#define RSEQ_BEGIN                                                                                 \
+	".pushsection __rseq_cs, \"aw\"\n"                                                         \
+	".balign 32\n"                                                                             \
+	"3:\n"                                                                                     \
+	".long 0, 0\n"                                                                             \
+	".quad 1f, 2f - 1f, 4f\n"                                                                  \
+	".popsection\n"                                                                            \
+	".pushsection __rseq_cs_ptr_array, \"aw\"\n"                                               \
+	".quad 3b\n"                                                                               \
+	".popsection\n"                                                                            \
+	"leaq 3b(%%rip), %[t]\n"                                                                   \
+	"movq %[t], %%fs:8(%[rseq])\n"                                                             \
+	"1:\n"                                                                                     \
+	"movslq %%fs:4(%[rseq]), %[t]\n"                                                           \
+	"movq (%[words], %[t], 8), %[t]\n"
+
+/* What an aborted sequence does instead: `undo`, then leaves as if it had found nothing. */
+#define RSEQ_END(undo)                                                                             \
+	"2:\n"                                                                                     \
+	".pushsection .text.unlikely, \"ax\"\n"                                                    \
+	".byte 0x0f, 0xb9, 0x3d\n"                                                                 \
+	".long 0x53053053\n"                                                                       \
+	"4:\n" undo "jmp 2b\n"                                                                     \
+	".popsection\n"
+
+#define SN_HAVE_RSEQ 1
+
+/* Takes the newest object of a slot; NULL: none, or aborted. */
+SN_INLINE void *sn_rseq_pop(void *const *words, size_t slot)
+{
+	void *object, *t, *top;
+
+	__asm__ volatile(RSEQ_BEGIN
+			 "movq (%[t], %[slot]), %[top]\n"
+			 "movq (%[top]), %[object]\n"
+			 "testq %[object], %[object]\n"
+			 "jz 2f\n"
+			 "subq $8, %[top]\n"
+			 "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[object], %k[object]\n")
+			 : [object] "=&r"(object), [t] "=&r"(t), [top] "=&r"(top)
+			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot)
+			 : "memory", "cc");
+	return object;
+}
+
+/* Puts an object of a node into a slot of the current table, if that table accepts the node's
+ * objects (*standin is the table's node) and has room.  False: not done. */
+SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *standin)
+{
+	void *t, *top;
+	int done;
+
+	__asm__ volatile(RSEQ_BEGIN
+			 "movzbl (%[standin]), %k[top]\n"
+			 "xorl %[done], %[done]\n"
+			 "cmpb %b[top], (%[t])\n"
+			 "jne 2f\n"
+			 "movq (%[t], %[slot]), %[top]\n"
+			 "cmpq 8(%[t], %[slot]), %[top]\n"
+			 "jae 2f\n"
+			 "movl $1, %[done]\n"
+			 "movq %[object], 8(%[top])\n"
+			 "addq $8, %[top]\n"
+			 "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %[done], %[done]\n")
+			 : [t] "=&r"(t), [top] "=&q"(top), [done] "=&r"(done)
+			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
+			   [object] "r"(object), [standin] "r"(standin)
+			 : "memory", "cc");
+	return done;
+}
+
+/* Takes up to `want` objects. Returns how many. */
+SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t slot, void **objects,
+					size_t want)
+{
+	void *t, *top, *object;
+	size_t n;
+
+	__asm__ volatile(RSEQ_BEGIN
+			 "movq (%[t], %[slot]), %[top]\n"
+			 "xorl %k[n], %k[n]\n"
+			 "5:\n"
+			 "cmpq %[want], %[n]\n"
+			 "jae 6f\n"
+			 "movq (%[top]), %[object]\n"
+			 "testq %[object], %[object]\n"
+			 "jz 6f\n"
+			 "movq %[object], (%[objects], %[n], 8)\n"
+			 "subq $8, %[top]\n"
+			 "incq %[n]\n"
+			 "jmp 5b\n"
+			 "6:\n"
+			 "testq %[n], %[n]\n"
+			 "jz 2f\n"
+			 "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
+			 : [t] "=&r"(t), [top] "=&r"(top), [object] "=&r"(object), [n] "=&r"(n)
+			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
+			   [objects] "r"(objects), [want] "r"(want)
+			 : "memory", "cc");
+	return (unsigned int)n;
+}
+
+/* Puts up to `count` objects of one node. Returns how many it took. */
+SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t slot, void *const *objects,
+					 size_t count, const void *standin)
+{
+	void *t, *top, *object;
+	size_t n;
+
+	__asm__ volatile(RSEQ_BEGIN
+			 "movzbl (%[standin]), %k[top]\n"
+			 "xorl %k[n], %k[n]\n"
+			 "cmpb %b[top], (%[t])\n"
+			 "jne 2f\n"
+			 "movq (%[t], %[slot]), %[top]\n"
+			 "5:\n"
+			 "cmpq %[count], %[n]\n"
+			 "jae 6f\n"
+			 "cmpq 8(%[t], %[slot]), %[top]\n"
+			 "jae 6f\n"
+			 "movq (%[objects], %[n], 8), %[object]\n"
+			 "movq %[object], 8(%[top])\n"
+			 "addq $8, %[top]\n"
+			 "incq %[n]\n"
+			 "jmp 5b\n"
+			 "6:\n"
+			 "testq %[n], %[n]\n"
+			 "jz 2f\n"
+			 "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
+			 : [t] "=&r"(t), [top] "=&q"(top), [object] "=&r"(object), [n] "=&r"(n)
+			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
+			   [objects] "r"(objects), [count] "r"(count), [standin] "r"(standin)
+			 : "memory", "cc");
+	return (unsigned int)n;
+}
+
+/* Gives a slot of table `want_table` its array: stores `array` as its top if the table is the
+ * current one and the slot's top is still `expected`. */
+SN_INLINE bool sn_rseq_install(void *const *words, size_t slot, const void *want_table,
+			       const void *expected, const void *array)
+{
+	void *t;
+	int done;
+
+	__asm__ volatile(RSEQ_BEGIN
+			 "xorl %[done], %[done]\n"
+			 "cmpq %[want], %[t]\n"
+			 "jne 2f\n"
+			 "cmpq %[expected], (%[t], %[slot])\n"
+			 "jne 2f\n"
+			 "movl $1, %[done]\n"
+			 "movq %[array], (%[t], %[slot])\n" RSEQ_END("xorl %[done], %[done]\n")
+			 : [t] "=&r"(t), [done] "=&r"(done)
+			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
+			   [want] "r"(want_table), [expected] "r"(expected), [array] "r"(array)
+			 : "memory", "cc");
+	return done;
+}
+
+#undef RSEQ_BEGIN
+#undef RSEQ_END

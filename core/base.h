@@ -1,0 +1,77 @@
+/*
+ * base.h - what every file of the core builds on: constants, small helpers, and the way
+ * the allocator ends a program whose heap is corrupted.
+ *
+ * The core allocates nothing from libc, opens nothing, reads no environment.  All its
+ * symbols begin with sn_ and are hidden in the shared library; the static library that the
+ * unit tests link sees them under the same names.
+ */
+#ifndef SLABNODE_BASE_H
+#define SLABNODE_BASE_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SN_PAGE_SHIFT 12
+#define SN_PAGE_SIZE ((size_t)1 << SN_PAGE_SHIFT)
+
+/* Node indexes.  An index is dense and never reused; the operating system's node number
+ * stands in struct sn_node.  Index 0 means "not ours", so that the segment map can be
+ * zero-filled memory; index 1 is the internal node, which serves what libc allocates on the
+ * library's own behalf and never leaves. */
+#define SN_NODE_NONE 0
+#define SN_NODE_INTERNAL 1
+#define SN_FIRST_NODE 2
+#define SN_MAX_NODES 127
+/* Set in a segment map entry for the later segments of a span: no header stands there. */
+#define SN_SEG_CONTINUED 0x80
+
+/* Cache indexes: 0 is "no slab" in a segment's page map. */
+#define SN_MAX_CACHES 256
+
+#define sn_likely(x) __builtin_expect(!!(x), 1)
+#define sn_unlikely(x) __builtin_expect(!!(x), 0)
+#define SN_NOINLINE __attribute__((noinline))
+#define SN_COLD __attribute__((cold, noinline))
+#define SN_INLINE static inline __attribute__((always_inline))
+#define SN_TLS __attribute__((tls_model("initial-exec")))
+#define SN_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+#define sn_min(a, b) ((a) < (b) ? (a) : (b))
+#define sn_max(a, b) ((a) > (b) ? (a) : (b))
+
+static inline size_t sn_align_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
+static inline size_t sn_pages_for(size_t bytes)
+{
+	return (bytes + SN_PAGE_SIZE - 1) >> SN_PAGE_SHIFT;
+}
+
+/*
+ * Ends the program: one line "slabnode: WHAT: 0xPTR" on stderr, then SIGABRT.  Uses no
+ * allocation, no locks, no stdio.  Async-signal-safe.
+ */
+_Noreturn void sn_fatal(const char *what, const void *ptr);
+
+/* Checks that cost little stay in every build; sn_debug_assert() only in debug builds. */
+#define sn_assert(cond, what)                                                                      \
+	do {                                                                                       \
+		if (sn_unlikely(!(cond)))                                                          \
+			sn_fatal(what, NULL);                                                      \
+	} while (0)
+
+#ifdef SLABNODE_DEBUG
+#define sn_debug_assert(cond) sn_assert(cond, "internal check failed: " #cond)
+#else
+#define sn_debug_assert(cond)                                                                      \
+	do {                                                                                       \
+	} while (0)
+#endif
+
+#endif

@@ -1,0 +1,389 @@
+/*
+ * cache.c - between slabs and everything above them: refill, flush, and the shared store.
+ *
+ * The grace period of an offline closes the stores here by taking each list_lock once after
+ * the node's state changed (drain.c).  Therefore everything here that puts an object into the
+ * shared store, or takes objects out of the node for use, reads the node's state again under
+ * list_lock:
+ *
+ *	thread				offline
+ *	reads ONLINE
+ *					publishes GOING_OFFLINE
+ *					takes and drops list_lock
+ *					drains shared: empty
+ *	takes list_lock
+ *	puts the object into shared	<- lost until online, were the state not read here
+ */
+#include "cache.h"
+
+#include "alien.h"
+#include "meta.h"
+#include "slab.h"
+#include "table.h"
+
+#include <string.h>
+
+/* Empty slabs that (cache, node) keeps, so that a program at a boundary does not build and
+ * destroy one again and again. */
+#define FREE_SLABS_KEPT 1
+#define DESTROY_MAX 16
+
+struct sn_cache sn_caches[SN_MAX_CACHES];
+unsigned int sn_cache_end;
+bool sn_alien_enabled = true;
+
+/* Slabs that became empty under the lock, to be destroyed after it is dropped. */
+struct empty_slabs {
+	struct sn_page *first;
+};
+
+static void mark_active(struct sn_cache_node *cn)
+{
+	if (sn_unlikely(!cn->active))
+		cn->active = 1;
+}
+
+static void collect_empty(struct sn_cache_node *cn, struct empty_slabs *empty, uint32_t keep)
+{
+	while (cn->nr_free > keep) {
+		struct sn_page *slab = cn->free;
+
+		sn_slab_unlist(cn, slab);
+		cn->nr_slabs--;
+		cn->nr_objects -= slab->nr_objects;
+		slab->next = empty->first;
+		empty->first = slab;
+	}
+}
+
+static size_t destroy_empty(struct empty_slabs *empty)
+{
+	size_t bytes = 0;
+
+	while (empty->first != NULL) {
+		struct sn_page *slab = empty->first;
+
+		empty->first = slab->next;
+		bytes += (size_t)slab->npages << SN_PAGE_SHIFT;
+		sn_slab_destroy(slab);
+	}
+	return bytes;
+}
+
+static bool in_service(const struct sn_node *node)
+{
+	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
+}
+
+/* list_lock held: objects from the shared store, then from slabs that exist. */
+static unsigned int take_locked(struct sn_cache_node *cn, const struct sn_cache *cache,
+				void **objects, unsigned int want)
+{
+	struct sn_array *shared = cn->shared;
+	unsigned int n = 0;
+
+	if (shared != NULL && shared->avail > 0) {
+		n = sn_min(want, shared->avail);
+		shared->avail -= n;
+		memcpy(objects, &shared->entry[shared->avail], n * sizeof(*objects));
+	}
+	while (n < want) {
+		struct sn_page *slab = cn->partial != NULL ? cn->partial : cn->free;
+		unsigned int got;
+
+		if (slab == NULL)
+			break;
+		got = sn_slab_take(slab, cache, objects + n, want - n);
+		cn->nr_out += got;
+		n += got;
+		sn_slab_relist(cn, slab);
+	}
+	return n;
+}
+
+static bool may_take(const struct sn_node *node, bool lent)
+{
+	return lent ? sn_node_state(node) == SN_OFFLINE
+		    : node->index == SN_NODE_INTERNAL || sn_node_usable(node);
+}
+
+unsigned int sn_cache_refill(struct sn_node *node, unsigned int index, void **objects,
+			     unsigned int want, bool lent)
+{
+	const struct sn_cache *cache = &sn_caches[index];
+	struct sn_cache_node *cn = sn_cache_node(node, index);
+	struct sn_page *fresh = NULL;
+	unsigned int n = 0;
+
+	if (lent && cn->partial == NULL && cn->free == NULL)
+		return 0;
+	for (;;) {
+		sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
+		mark_active(cn);
+		if (may_take(node, lent)) {
+			if (fresh != NULL) {
+				cn->nr_slabs++;
+				cn->nr_objects += fresh->nr_objects;
+				sn_slab_relist(cn, fresh);
+				fresh = NULL;
+			}
+			n = take_locked(cn, cache, objects, want);
+		}
+		sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+		if (fresh != NULL) { /* the node left while the slab was being built */
+			sn_slab_destroy(fresh);
+			return 0;
+		}
+		if (n > 0 || lent || !may_take(node, lent))
+			return n;
+		fresh = sn_slab_build(node, cache);
+		if (fresh == NULL)
+			return 0;
+	}
+}
+
+/* list_lock held. */
+static void put_slabs(struct sn_cache_node *cn, const struct sn_cache *cache, void **objects,
+		      unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		struct sn_page *slab = sn_slab_head(objects[i]);
+
+		sn_slab_put(slab, cache, objects[i]);
+		sn_slab_relist(cn, slab);
+	}
+	cn->nr_out -= n;
+}
+
+/* The shared store, built on first use; NULL when there is no memory for it. */
+static struct sn_array *shared_of(struct sn_cache_node *cn, const struct sn_cache *cache)
+{
+	if (cn->shared == NULL) {
+		size_t size = sizeof(struct sn_array) + cache->shared_limit * sizeof(void *);
+		struct sn_array *shared = sn_meta_alloc(size, _Alignof(struct sn_array));
+
+		if (shared != NULL)
+			shared->limit = cache->shared_limit;
+		cn->shared = shared;
+	}
+	return cn->shared;
+}
+
+static void put_objects(struct sn_node *node, unsigned int index, void **objects, unsigned int n,
+			bool to_shared)
+{
+	const struct sn_cache *cache = &sn_caches[index];
+	struct sn_cache_node *cn = sn_cache_node(node, index);
+	struct empty_slabs empty = {NULL};
+	unsigned int kept = 0;
+	bool online;
+
+	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
+	mark_active(cn);
+	online = in_service(node);
+	if (to_shared && online) {
+		struct sn_array *shared = shared_of(cn, cache);
+
+		if (shared != NULL) {
+			kept = sn_min(n, shared->limit - shared->avail);
+			memcpy(&shared->entry[shared->avail], objects, kept * sizeof(*objects));
+			shared->avail += kept;
+		}
+	}
+	put_slabs(cn, cache, objects + kept, n - kept);
+	collect_empty(cn, &empty, online ? FREE_SLABS_KEPT : 0);
+	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+	destroy_empty(&empty);
+	if (sn_unlikely(!online))
+		sn_node_freed(node);
+}
+
+void sn_cache_flush(struct sn_node *node, unsigned int cache, void **objects, unsigned int n)
+{
+	put_objects(node, cache, objects, n, true);
+}
+
+void sn_cache_free_block(struct sn_node *node, unsigned int cache, void **objects, unsigned int n)
+{
+	put_objects(node, cache, objects, n, false);
+}
+
+unsigned int sn_cache_drain_shared(struct sn_node *node, unsigned int index)
+{
+	struct sn_cache_node *cn = sn_cache_node(node, index);
+	void *batch[SN_BATCH_MAX];
+	unsigned int total = 0, n;
+
+	do {
+		struct empty_slabs empty = {NULL};
+
+		n = 0;
+		sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
+		if (cn->shared != NULL && cn->shared->avail > 0) {
+			n = sn_min(cn->shared->avail, (uint32_t)SN_BATCH_MAX);
+			cn->shared->avail -= n;
+			memcpy(batch, &cn->shared->entry[cn->shared->avail], n * sizeof(*batch));
+			put_slabs(cn, &sn_caches[index], batch, n);
+			collect_empty(cn, &empty, FREE_SLABS_KEPT);
+		}
+		sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+		destroy_empty(&empty);
+		total += n;
+	} while (n > 0);
+	return total;
+}
+
+size_t sn_cache_shrink_node(struct sn_node *node, unsigned int index)
+{
+	struct sn_cache_node *cn = sn_cache_node(node, index);
+	struct empty_slabs empty = {NULL};
+
+	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
+	collect_empty(cn, &empty, 0);
+	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+	return destroy_empty(&empty);
+}
+
+struct sn_page *sn_slab_of(const void *p)
+{
+	unsigned int entry = sn_segmap_entry(p);
+	size_t number = sn_page_number(p);
+
+	if (entry == SN_NODE_NONE || entry & SN_SEG_CONTINUED || number < SN_HEADER_PAGES)
+		return NULL;
+	return sn_segment_of(p)->page_cache[number] == 0 ? NULL : sn_slab_head(p);
+}
+
+/* Slab length: 16, 32 or 64 KiB by object size (docs/study.md), stretched while more than one
+ * part in sixteen would be wasted. */
+static void choose_slab(struct sn_cache *cache)
+{
+	const size_t most = 32;
+	size_t pages = cache->size <= 1024 ? 4 : cache->size <= 4096 ? 8 : 16;
+
+	for (; pages < most; pages++) {
+		size_t bytes = pages << SN_PAGE_SHIFT;
+
+		if (bytes % cache->size * 16 <= bytes)
+			break;
+	}
+	cache->slab_pages = (uint16_t)pages;
+	cache->slab_objects = (uint16_t)((pages << SN_PAGE_SHIFT) / cache->size);
+}
+
+/* Entries of an array cache, by object size: a table then caches at most 0.9 MiB. */
+static uint16_t choose_limit(size_t size)
+{
+	static const struct {
+		uint16_t size, limit;
+	} limits[] = {{128, 120}, {256, 64}, {512, 32}, {1024, 16}, {4096, 8}, {16384, 4}};
+
+	for (size_t i = 0; i < SN_ARRAY_SIZE(limits); i++)
+		if (size <= limits[i].size)
+			return limits[i].limit;
+	return 2;
+}
+
+static void cache_init(unsigned int index, size_t size, size_t align, void (*ctor)(void *))
+{
+	struct sn_cache *cache = &sn_caches[index];
+
+	cache->index = (uint8_t)index;
+	cache->size = (uint32_t)size;
+	cache->align = (uint16_t)align;
+	cache->ctor = ctor;
+	cache->reciprocal = (((uint64_t)1 << 40) + size - 1) / size;
+	choose_slab(cache);
+	cache->array_limit = choose_limit(size);
+	cache->shared_limit = (uint16_t)(2 * cache->array_limit);
+	cache->in_use = 1;
+}
+
+/* snprintf is not for start-up: it can take locks of libc's. */
+static void name_class(char *name, size_t size)
+{
+	char digits[8];
+	size_t i = sizeof(digits);
+
+	do {
+		digits[--i] = (char)('0' + size % 10);
+		size /= 10;
+	} while (size != 0);
+	memcpy(name, "malloc-", 7);
+	memcpy(name + 7, digits + i, sizeof(digits) - i);
+}
+
+void sn_caches_init(void)
+{
+	for (unsigned int i = 1; i <= SN_NR_CLASSES; i++) {
+		cache_init(i, sn_class_size[i], 16, NULL);
+		name_class(sn_caches[i].name, sn_class_size[i]);
+	}
+	sn_cache_end = SN_NR_CLASSES + 1;
+}
+
+int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(void *))
+{
+	unsigned int index;
+
+	if (align == 0)
+		align = 16;
+	if (size == 0 || size > SN_CLASS_MAX || (align & (align - 1)) != 0 || align > SN_PAGE_SIZE)
+		return -EINVAL;
+	size = sn_align_up(size, sn_max(align, (size_t)16));
+	if (size > SN_CLASS_MAX)
+		return -EINVAL;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	for (index = SN_NR_CLASSES + 1; index < SN_MAX_CACHES; index++)
+		if (!sn_caches[index].in_use)
+			break;
+	if (index < SN_MAX_CACHES) {
+		strncpy(sn_caches[index].name, name, sizeof(sn_caches[index].name) - 1);
+		cache_init(index, size, align, ctor);
+		if (index >= sn_cache_end)
+			sn_cache_end = index + 1;
+	}
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	return index < SN_MAX_CACHES ? (int)index : -ENOSPC;
+}
+
+/* Every store of every node gives the cache's objects back to their slabs. */
+static void cache_drain_all(unsigned int index)
+{
+	sn_tables_drain_cache(index);
+	for_each_node(here) {
+		for_each_node(home)
+			sn_alien_drain(here, home, index, true);
+		sn_cache_drain_shared(sn_nodes[here], index);
+		sn_cache_shrink_node(sn_nodes[here], index);
+	}
+}
+
+uint64_t sn_cache_shrink(unsigned int index)
+{
+	uint64_t before = 0, after = 0;
+
+	for_each_node(n)
+		before += sn_cache_node(sn_nodes[n], index)->nr_slabs;
+	cache_drain_all(index);
+	for_each_node(n)
+		after += sn_cache_node(sn_nodes[n], index)->nr_slabs;
+	return before > after
+		       ? (before - after) * sn_caches[index].slab_pages << SN_PAGE_SHIFT
+		       : 0;
+}
+
+int sn_cache_destroy(unsigned int index)
+{
+	int error = 0;
+
+	cache_drain_all(index);
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	for_each_node(n)
+		if (sn_cache_node(sn_nodes[n], index)->nr_out != 0)
+			error = -EBUSY;
+	if (error == 0)
+		sn_caches[index].in_use = 0;
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	return error;
+}

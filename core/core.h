@@ -1,0 +1,43 @@
+/*
+ * core.h - starting the core, and what it asks of its host.
+ *
+ * Before sn_core_start() (libc and the loader allocate early) every request is served by the
+ * internal node.  The host (the preload library, or a unit test) adds the nodes in between.
+ */
+#ifndef SLABNODE_CORE_H
+#define SLABNODE_CORE_H
+
+#include "node.h"
+
+/* First use: size classes and the internal node.  Idempotent, cheap, thread-safe. */
+void sn_core_early(void);
+bool sn_core_started(void);
+
+struct sn_core_config {
+	bool locked;		/* do not use restartable sequences */
+	const char *locked_reason; /* shown in status when locked */
+	unsigned int nr_cpus;	/* possible CPUs; 0: unknown, forces the locked mode */
+	const uint8_t *cpu_node; /* node index of each CPU (real machines), or NULL */
+};
+/* After the nodes were added.  false: no memory (the internal node goes on serving). */
+bool sn_core_start(const struct sn_core_config *config);
+
+/*
+ * Called at the end of an allocation's slow path with no lock held, never from a free: the
+ * host starts its control thread here, or ages memory inline.  May be NULL.
+ */
+extern void (*sn_slow_hook)(size_t bytes);
+
+/*
+ * Called at named steps of the lifecycle (sn_phase_name(), "going-offline", "going-online"), with
+ * no lock held: may sleep; a negative errno value is a veto or a failure of that step.  May be
+ * NULL.  The simulator injects its delays and faults here.
+ */
+extern int (*sn_step_hook)(const char *name);
+
+/* fork: all core locks, in their order.  See fork.c. */
+void sn_core_fork_prepare(void);
+void sn_core_fork_parent(void);
+void sn_core_fork_child(void);
+
+#endif

@@ -1,0 +1,413 @@
+/*
+ * large.c - blocks above 32 KiB.
+ *
+ * Up to SN_RUN_MAX_PAGES a block is a run cut from a shared segment.  A longer one has a span:
+ * consecutive segments of its own, whose header describes just this block.
+ *
+ *	| header | (closed, for large alignments) | block ......... | room | closed |
+ *	0        65                               block_first       ^ block_pages
+ *	                                                                   ^ room_pages
+ *
+ * A freed span keeps its pages for a while (cached_spans), for programs that free and allocate
+ * large blocks in turn; the reaper, a full node, or an offline gives them back.
+ */
+#include "large.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+/* Cached spans of a node, in pages: beyond this a freed span goes back at once. */
+#define CACHED_MAX_PAGES ((size_t)8192)
+
+static void count_block(struct sn_node *node, size_t npages, bool born)
+{
+	if (born) {
+		atomic_fetch_add_explicit(&node->large_pages, npages, memory_order_relaxed);
+		atomic_fetch_add_explicit(&node->large_blocks, 1, memory_order_relaxed);
+	} else {
+		atomic_fetch_sub_explicit(&node->large_pages, npages, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&node->large_blocks, 1, memory_order_relaxed);
+	}
+}
+
+static bool in_service(const struct sn_node *node)
+{
+	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
+}
+
+/* --- spans ------------------------------------------------------------------------------- */
+
+static char *span_block(struct sn_segment *span)
+{
+	return (char *)span + ((size_t)span->info.block_first << SN_PAGE_SHIFT);
+}
+
+struct sn_segment *sn_span_of(const void *p)
+{
+	struct sn_segment *segment = sn_segment_of(p);
+
+	while (sn_segmap_entry(segment) & SN_SEG_CONTINUED)
+		segment = (struct sn_segment *)((char *)segment - SN_SEG_SIZE);
+	return segment->info.is_span ? segment : NULL;
+}
+
+static void list_push(struct sn_segment **head, struct sn_segment *span)
+{
+	span->info.prev = NULL;
+	span->info.next = *head;
+	if (*head != NULL)
+		(*head)->info.prev = span;
+	*head = span;
+}
+
+static void list_remove(struct sn_segment **head, struct sn_segment *span)
+{
+	if (span->info.prev != NULL)
+		span->info.prev->info.next = span->info.next;
+	else
+		*head = span->info.next;
+	if (span->info.next != NULL)
+		span->info.next->info.prev = span->info.prev;
+}
+
+/* A cached span with room for npages and not much more. page_lock held. */
+static struct sn_segment *span_take_cached(struct sn_node *node, size_t npages)
+{
+	struct sn_segment *best = NULL;
+
+	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)
+		if (s->info.room_pages >= npages && s->info.room_pages - npages <= npages / 4 &&
+		    s->info.block_first == SN_HEADER_PAGES &&
+		    (best == NULL || s->info.room_pages < best->info.room_pages))
+			best = s;
+	if (best != NULL) {
+		list_remove(&node->cached_spans, best);
+		node->cached_span_pages -= best->info.room_pages;
+		node->span_low = sn_min(node->span_low, node->cached_span_pages);
+		best->info.block_pages = npages;
+		list_push(&node->segments, best);
+	}
+	return best;
+}
+
+/* Opens and populates [first, first + npages) of a span. page_lock held. */
+static bool span_open(struct sn_node *node, struct sn_segment *span, size_t first, size_t npages)
+{
+	char *at = (char *)span + (first << SN_PAGE_SHIFT);
+
+	if (sn_populate(node, at, npages << SN_PAGE_SHIFT) < 0)
+		return false;
+	if (!sn_open_memory(at, npages << SN_PAGE_SHIFT)) {
+		sn_depopulate(node, at, npages << SN_PAGE_SHIFT);
+		return false;
+	}
+	node->mapped_pages += npages;
+	return true;
+}
+
+/* A new span with a block of npages aligned to align pages. page_lock held. */
+static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t align)
+{
+	size_t most = SN_HEADER_PAGES + npages + align - 1;
+	size_t count = (most + SN_SEG_PAGES - 1) / SN_SEG_PAGES, first;
+	struct sn_segment *span = sn_segments_reserve(node, count);
+
+	if (span == NULL)
+		return NULL;
+	first = ((uintptr_t)span >> SN_PAGE_SHIFT) + SN_HEADER_PAGES;
+	first = SN_HEADER_PAGES + (-first & (align - 1));
+	if (!span_open(node, span, 0, SN_HEADER_PAGES)) {
+		sn_segments_release(node, span, count);
+		return NULL;
+	}
+	if (!span_open(node, span, first, npages)) {
+		sn_discard_memory(span, SN_HEADER_PAGES << SN_PAGE_SHIFT);
+		mprotect(span, SN_HEADER_PAGES << SN_PAGE_SHIFT, PROT_NONE);
+		sn_depopulate(node, span, SN_HEADER_PAGES << SN_PAGE_SHIFT);
+		node->mapped_pages -= SN_HEADER_PAGES;
+		sn_segments_release(node, span, count);
+		return NULL;
+	}
+	span->info.nr_segments = (uint32_t)count;
+	span->info.opened_pages = SN_HEADER_PAGES;
+	span->info.is_span = 1;
+	span->info.block_first = (uint32_t)first;
+	span->info.block_pages = span->info.room_pages = npages;
+	list_push(&node->segments, span);
+	return span;
+}
+
+static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed)
+{
+	struct sn_segment *span = NULL;
+
+	for (int attempt = 0; attempt < 2 && span == NULL; attempt++) {
+		if (attempt > 0 && sn_spans_purge(node, SN_ALL_PAGES) +
+						   sn_pages_purge(node, SN_ALL_PAGES) ==
+					   0)
+			break;
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		if (sn_node_usable(node)) {
+			*zeroed = false;
+			span = align == 1 ? span_take_cached(node, npages) : NULL;
+			if (span == NULL) {
+				*zeroed = true;
+				span = span_build(node, npages, align);
+			}
+		}
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	}
+	return span == NULL ? NULL : span_block(span);
+}
+
+/* Gives a span that is on no list back to the system; false: its pages stay (locked). */
+static bool span_release(struct sn_node *node, struct sn_segment *span)
+{
+	size_t count = span->info.nr_segments, room = span->info.room_pages;
+	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, len = room << SN_PAGE_SHIFT;
+	char *block = span_block(span);
+	int saved = errno;
+	bool done = sn_discard_memory(block, len);
+
+	if (done) {
+		mprotect(block, len, PROT_NONE);
+		sn_discard_memory(span, header);
+		mprotect(span, header, PROT_NONE);
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		sn_depopulate(node, block, len);
+		sn_depopulate(node, span, header);
+		node->mapped_pages -= room + SN_HEADER_PAGES;
+		sn_segments_release(node, span, count);
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	}
+	errno = saved;
+	return done;
+}
+
+size_t sn_spans_purge(struct sn_node *node, size_t max)
+{
+	size_t done = 0;
+
+	while (done < max) {
+		struct sn_segment *span;
+		size_t room;
+
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		span = node->cached_spans;
+		if (span != NULL) {
+			list_remove(&node->cached_spans, span);
+			node->cached_span_pages -= span->info.room_pages;
+			node->span_low = sn_min(node->span_low, node->cached_span_pages);
+		}
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		if (span == NULL)
+			break;
+		room = span->info.room_pages;
+		if (!span_release(node, span)) {
+			sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+			list_push(&node->cached_spans, span);
+			node->cached_span_pages += room;
+			sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+			break;
+		}
+		done += room;
+	}
+	return done << SN_PAGE_SHIFT;
+}
+
+static void span_free(struct sn_node *node, struct sn_segment *span, const void *p)
+{
+	bool keep;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	if (p != span_block(span) || span->info.block_pages == 0)
+		sn_fatal("free of a pointer that is not an allocated block", p);
+	count_block(node, span->info.block_pages, false);
+	span->info.block_pages = 0;
+	list_remove(&node->segments, span);
+	keep = in_service(node) && span->info.block_first == SN_HEADER_PAGES &&
+	       node->cached_span_pages + span->info.room_pages <= CACHED_MAX_PAGES;
+	if (keep) {
+		list_push(&node->cached_spans, span);
+		node->cached_span_pages += span->info.room_pages;
+	}
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	if (!keep && !span_release(node, span)) {
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		list_push(&node->cached_spans, span);
+		node->cached_span_pages += span->info.room_pages;
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	}
+}
+
+/* Grows or shrinks the block where it is. */
+static bool span_resize(struct sn_node *node, struct sn_segment *span, size_t npages)
+{
+	size_t first = span->info.block_first, have = span->info.block_pages;
+	size_t room = span->info.room_pages, segments = span->info.nr_segments;
+	size_t need = (first + npages + SN_SEG_PAGES - 1) / SN_SEG_PAGES;
+	bool done = true;
+
+	if (npages < have) {
+		char *tail = span_block(span) + (npages << SN_PAGE_SHIFT);
+		size_t len = (room - npages) << SN_PAGE_SHIFT;
+
+		if (!sn_discard_memory(tail, len))
+			return true; /* the pages stay, the block is shorter all the same */
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		sn_depopulate(node, tail, len);
+		node->mapped_pages -= room - npages;
+		span->info.room_pages = npages;
+	} else {
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		done = sn_node_usable(node);
+		if (done && need > segments) {
+			done = sn_segments_extend(node, span, segments, need - segments);
+			if (done)
+				span->info.nr_segments = (uint32_t)need;
+		}
+		if (done && npages > room) {
+			done = span_open(node, span, first + room, npages - room);
+			if (done)
+				span->info.room_pages = npages;
+		}
+	}
+	if (done) {
+		atomic_fetch_add_explicit(&node->large_pages, npages - have, memory_order_relaxed);
+		span->info.block_pages = npages;
+	}
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return done;
+}
+
+/* Moves the pages of a span's block to a new, longer block: addresses change, bytes are not
+ * copied.  NULL: the kernel refused, nothing changed. */
+static void *span_move(struct sn_node *node, void *p, size_t have, size_t size)
+{
+	void *q = sn_large_alloc(node, size, SN_PAGE_SIZE, false);
+	int saved = errno;
+	void *moved;
+
+	if (q == NULL)
+		return NULL;
+	moved = mremap(p, have, have, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, q);
+	errno = saved;
+	if (moved != q)
+		memcpy(q, p, have);
+	sn_large_free(p);
+	return q;
+}
+
+/* --- blocks ------------------------------------------------------------------------------ */
+
+void *sn_large_alloc(struct sn_node *node, size_t size, size_t align, bool zero)
+{
+	size_t npages = sn_pages_for(sn_max(size, (size_t)1)), align_pages = align >> SN_PAGE_SHIFT;
+	bool zeroed = false;
+	void *p;
+
+	if (npages <= SN_RUN_MAX_PAGES && npages + align_pages - 1 <= SN_RUN_MAX_PAGES) {
+		struct sn_page *run = sn_run_alloc(node, npages, align_pages, &zeroed);
+
+		if (run == NULL)
+			return NULL;
+		p = sn_page_address(run);
+		__atomic_store_n(&run->kind, SN_PAGE_BLOCK, __ATOMIC_RELEASE);
+	} else {
+		p = span_alloc(node, npages, align_pages, &zeroed);
+		if (p == NULL)
+			return NULL;
+	}
+	count_block(node, npages, true);
+	if (zero && !zeroed)
+		memset(p, 0, size);
+	return p;
+}
+
+/* The run whose first byte p is, or NULL. */
+static struct sn_page *block_run(const void *p)
+{
+	struct sn_page *run;
+
+	if (sn_segmap_entry(p) & SN_SEG_CONTINUED || sn_page_number(p) < SN_HEADER_PAGES)
+		return NULL;
+	run = sn_page_at(sn_segment_of(p), sn_page_number(p));
+	if (__atomic_load_n(&run->kind, __ATOMIC_RELAXED) != SN_PAGE_BLOCK ||
+	    (uintptr_t)p % SN_PAGE_SIZE != 0)
+		return NULL;
+	return run;
+}
+
+void sn_large_free(void *p)
+{
+	struct sn_node *node = sn_nodes[sn_segmap_entry(p) & ~SN_SEG_CONTINUED];
+	struct sn_segment *span = sn_span_of(p);
+	uint8_t block = SN_PAGE_BLOCK;
+
+	if (span != NULL) {
+		span_free(node, span, p);
+	} else {
+		struct sn_page *run = block_run(p);
+
+		/* Of two threads that free one block at once, one loses here. */
+		if (run == NULL ||
+		    !__atomic_compare_exchange_n(&run->kind, &block, SN_PAGE_BUSY, false,
+						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			sn_fatal("free of a pointer that is not an allocated block", p);
+		count_block(node, run->npages, false);
+		sn_run_free(run);
+	}
+	sn_node_freed(node);
+}
+
+size_t sn_large_size(const void *p)
+{
+	struct sn_segment *span = sn_span_of(p);
+	struct sn_page *run;
+
+	if (span != NULL && p == span_block(span) && span->info.block_pages != 0)
+		return span->info.block_pages << SN_PAGE_SHIFT;
+	run = span == NULL ? block_run(p) : NULL;
+	if (run == NULL)
+		sn_fatal("pointer that is not an allocated block", p);
+	return (size_t)run->npages << SN_PAGE_SHIFT;
+}
+
+static bool run_resize(struct sn_node *node, struct sn_page *run, size_t npages)
+{
+	size_t have = run->npages;
+	bool zeroed;
+
+	if (npages < have)
+		sn_run_shrink(run, npages);
+	else if (npages > have && !sn_run_extend(run, npages - have, &zeroed))
+		return false;
+	atomic_fetch_add_explicit(&node->large_pages, npages - have, memory_order_relaxed);
+	return true;
+}
+
+void *sn_large_resize(void *p, size_t have, size_t size)
+{
+	struct sn_node *node = sn_nodes[sn_segmap_entry(p) & ~SN_SEG_CONTINUED];
+	struct sn_segment *span = sn_span_of(p);
+	size_t npages = sn_pages_for(size);
+
+	if (size > PTRDIFF_MAX - SN_SEG_SIZE)
+		return NULL;
+	if (span == NULL) {
+		struct sn_page *run = block_run(p);
+
+		if (npages > SN_RUN_MAX_PAGES)
+			return NULL;
+		return run_resize(node, run, npages) ? p : NULL;
+	}
+	if (npages <= SN_RUN_MAX_PAGES)
+		return NULL;
+	if (span_resize(node, span, npages))
+		return p;
+	return sn_node_usable(node) ? span_move(node, p, have, size) : NULL;
+}

@@ -1,0 +1,109 @@
+/*
+ * lock.h - the core's only lock, and the one place where the lock order stands.
+ *
+ * A lock is one 32-bit word: 0 free, 1 held, 2 held and somebody sleeps.  Uncontended
+ * operations are one compare-and-swap and one exchange; contention spins briefly (the holders
+ * are short), then sleeps on a futex.  No owner is recorded, so that a forked child can
+ * release what its parent's threads held by writing zero.
+ *
+ * LOCK ORDER, outermost first (enum sn_lock_rank).  A lock may be taken only while every lock
+ * held has a lower rank; locks of one rank are never nested, but for the fork handler, which
+ * takes all of them in this order and, inside a rank, by node and cache index.
+ * Debug builds check this at every acquisition.
+ */
+#ifndef SLABNODE_LOCK_H
+#define SLABNODE_LOCK_H
+
+#include "base.h"
+
+enum sn_lock_rank {
+	SN_RANK_LIFECYCLE = 1, /* sn_lifecycle_lock: node states, masks, cache list */
+	SN_RANK_TABLES,	       /* sn_tables_lock: table words, creation of tables */
+	SN_RANK_BATCH,	       /* sn_batch_lock: a drain has objects in hand */
+	SN_RANK_TABLE,	       /* struct sn_table.lock: one table in locked mode */
+	SN_RANK_ALIEN,	       /* struct sn_alien.lock: frees on the way to another node */
+	SN_RANK_LIST,	       /* struct sn_cache_node.list_lock: slab lists, shared store */
+	SN_RANK_PAGES,	       /* struct sn_node.page_lock: page runs, segments, ranges */
+	SN_RANK_META,	       /* metadata allocator, segment window */
+	SN_RANK_EVENTS,	       /* event ring */
+	SN_RANK_SIMULATION,    /* hotplug-sim's ledger */
+	SN_RANK_COUNT
+};
+
+struct sn_lock {
+	_Atomic uint32_t word;
+#ifdef SLABNODE_DEBUG
+	uint32_t rank;
+#endif
+};
+
+#ifdef SLABNODE_DEBUG
+#define SN_LOCK_INIT(r) {0, (r)}
+void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank);
+void sn_lock_check_release(struct sn_lock *lock, enum sn_lock_rank rank);
+/* The fork handler holds many locks of one rank: it switches the check off for its thread. */
+void sn_lock_check_suspend(bool suspend);
+/* For entry points that must be called with no lock held (memory return, callbacks). */
+void sn_lock_check_none_held(void);
+#else
+#define SN_LOCK_INIT(r) {0}
+static inline void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
+{
+	(void)lock, (void)rank;
+}
+static inline void sn_lock_check_release(struct sn_lock *lock, enum sn_lock_rank rank)
+{
+	(void)lock, (void)rank;
+}
+static inline void sn_lock_check_suspend(bool suspend)
+{
+	(void)suspend;
+}
+static inline void sn_lock_check_none_held(void)
+{
+}
+#endif
+
+void sn_lock_wait(struct sn_lock *lock);
+void sn_lock_wake(struct sn_lock *lock);
+
+static inline void sn_lock_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
+{
+	uint32_t expected = 0;
+
+	sn_lock_check_acquire(lock, rank);
+	if (sn_unlikely(!atomic_compare_exchange_strong_explicit(
+		&lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed)))
+		sn_lock_wait(lock);
+}
+
+static inline bool sn_lock_try(struct sn_lock *lock, enum sn_lock_rank rank)
+{
+	uint32_t expected = 0;
+
+	if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1,
+						     memory_order_acquire, memory_order_relaxed))
+		return false;
+	sn_lock_check_acquire(lock, rank);
+	return true;
+}
+
+static inline void sn_lock_release(struct sn_lock *lock, enum sn_lock_rank rank)
+{
+	sn_lock_check_release(lock, rank);
+	if (sn_unlikely(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2))
+		sn_lock_wake(lock);
+}
+
+/* In a forked child, whose only thread is the caller: whatever the state was, free now. */
+static inline void sn_lock_reset(struct sn_lock *lock)
+{
+	atomic_store_explicit(&lock->word, 0, memory_order_relaxed);
+}
+
+/* Futexes, private to the process; timeout in nanoseconds, negative for none.
+ * Returns 0, or a negative errno value (-EAGAIN, -ETIMEDOUT, -EINTR). */
+int sn_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_ns);
+void sn_futex_wake(_Atomic uint32_t *word, int how_many);
+
+#endif

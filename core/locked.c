@@ -1,0 +1,86 @@
+/*
+ * locked.c - the locked variant of the restartable sequences.
+ *
+ * Used where rseq is missing (valgrind, sandboxes, other architectures) or not wanted.  "CPU"
+ * is then a shard: each thread begins at one of its own choice and leaves a busy one for the
+ * next.  The table is read again under its lock, so that one lock-and-unlock by the control
+ * side, after the word was replaced, has the effect of the fence:
+ *
+ *	thread				control
+ *	loads words[shard]: table
+ *					words[shard] = empty table
+ *					takes and drops table->lock
+ *	takes table->lock
+ *	takes an object			<- handed out after the drain, were the word not read again
+ */
+#include "table.h"
+
+/* The table that words[*shard] names, its lock held; NULL: none, or all shards are busy. */
+static struct sn_table *lock_table(void *const *words, uint16_t *shard)
+{
+	for (unsigned int tries = 0; tries < sn_nr_cpus; tries++) {
+		void *const *word = &words[*shard];
+		struct sn_table *table = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+
+		if (table == &sn_empty_table)
+			return NULL;
+		if (sn_lock_try(&table->lock, SN_RANK_TABLE)) {
+			if (__atomic_load_n(word, __ATOMIC_ACQUIRE) == table)
+				return table;
+			sn_lock_release(&table->lock, SN_RANK_TABLE);
+		}
+		*shard = (uint16_t)((*shard + 1u) % sn_nr_cpus);
+	}
+	return NULL;
+}
+
+void *sn_locked_pop(void *const *words, uint16_t *shard, unsigned int cache)
+{
+	struct sn_table *table = lock_table(words, shard);
+	struct sn_slot *slot;
+	void *object;
+
+	if (table == NULL)
+		return NULL;
+	slot = sn_table_slot(table, cache);
+	object = *slot->top;
+	if (object != NULL)
+		slot->top--;
+	sn_lock_release(&table->lock, SN_RANK_TABLE);
+	return object;
+}
+
+unsigned int sn_locked_pop_many(void *const *words, uint16_t *shard, unsigned int cache,
+				void **objects, unsigned int want)
+{
+	struct sn_table *table = lock_table(words, shard);
+	struct sn_slot *slot;
+	unsigned int n = 0;
+
+	if (table == NULL)
+		return 0;
+	slot = sn_table_slot(table, cache);
+	while (n < want && *slot->top != NULL)
+		objects[n++] = *slot->top--;
+	sn_lock_release(&table->lock, SN_RANK_TABLE);
+	return n;
+}
+
+unsigned int sn_locked_push_many(void *const *words, uint16_t *shard, unsigned int cache,
+				 void *const *objects, unsigned int count, unsigned int home)
+{
+	struct sn_table *table = lock_table(words, shard);
+	unsigned int n = 0;
+
+	if (table == NULL)
+		return 0;
+	if (atomic_load_explicit(&sn_standin[home], memory_order_relaxed) == table->node) {
+		struct sn_slot *slot = sn_table_slot(table, cache);
+		void **end = __atomic_load_n(&slot->end, __ATOMIC_ACQUIRE);
+
+		while (n < count && slot->top < end)
+			*++slot->top = objects[n++];
+	}
+	sn_lock_release(&table->lock, SN_RANK_TABLE);
+	return n;
+}

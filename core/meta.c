@@ -1,0 +1,81 @@
+/*
+ * meta.c - see meta.h.
+ */
+#include "meta.h"
+
+#include "lock.h"
+
+#include <sys/mman.h>
+
+#define STATIC_AREA ((size_t)64 << 10)
+#define CHUNK ((size_t)256 << 10)
+
+static _Alignas(4096) char static_area[STATIC_AREA];
+
+static struct {
+	struct sn_lock lock;
+	char *next, *end; /* the current chunk; guarded by lock */
+	_Atomic size_t bytes;
+} meta = {.next = static_area, .end = static_area + STATIC_AREA};
+
+/* Page-aligned zero pages of their own; NULL when refused. */
+static void *map_pages(size_t size)
+{
+	int saved = errno;
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	errno = saved;
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Takes from the current chunk, or NULL when it does not fit. Lock held. */
+static void *bump(size_t size, size_t align)
+{
+	uintptr_t at = sn_align_up((uintptr_t)meta.next, align);
+
+	if (at > (uintptr_t)meta.end || size > (uintptr_t)meta.end - at)
+		return NULL;
+	meta.next = (char *)at + size;
+	return (void *)at;
+}
+
+void *sn_meta_alloc(size_t size, size_t align)
+{
+	void *p;
+
+	sn_lock_acquire(&meta.lock, SN_RANK_META);
+	p = bump(size, align);
+	if (p == NULL && size >= CHUNK / 4) {
+		p = map_pages(sn_align_up(size, SN_PAGE_SIZE));
+	} else if (p == NULL) {
+		char *chunk = map_pages(CHUNK);
+
+		if (chunk != NULL) {
+			meta.next = chunk;
+			meta.end = chunk + CHUNK;
+			p = bump(size, align);
+		}
+	}
+	sn_lock_release(&meta.lock, SN_RANK_META);
+	if (p != NULL)
+		atomic_fetch_add_explicit(&meta.bytes, size, memory_order_relaxed);
+	return p;
+}
+
+size_t sn_meta_bytes(void)
+{
+	return atomic_load_explicit(&meta.bytes, memory_order_relaxed);
+}
+
+void sn_meta_fork_lock(void)
+{
+	sn_lock_acquire(&meta.lock, SN_RANK_META);
+}
+
+void sn_meta_fork_unlock(bool child)
+{
+	if (child)
+		sn_lock_reset(&meta.lock);
+	else
+		sn_lock_release(&meta.lock, SN_RANK_META);
+}

@@ -1,0 +1,22 @@
+/*
+ * meta.h - memory for the allocator's own structures.
+ *
+ * Structures of nodes, tables and stores are never freed once built, so this is a bump
+ * allocator: zero-filled memory from a small static area first (a small program never maps
+ * anything for it), then from anonymous mappings.  It belongs to no node's range.
+ */
+#ifndef SLABNODE_META_H
+#define SLABNODE_META_H
+
+#include "base.h"
+
+/* Zero-filled, aligned to `align` (a power of two, at most 4096), never freed; NULL when the
+ * system gives no memory.  Takes a lock of rank SN_RANK_META. */
+void *sn_meta_alloc(size_t size, size_t align);
+/* Bytes handed out so far. */
+size_t sn_meta_bytes(void);
+
+void sn_meta_fork_lock(void);
+void sn_meta_fork_unlock(bool child);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * migrate.h - moving the pages of what lives on a node, addresses unchanged.
+ */
+#ifndef SLABNODE_MIGRATE_H
+#define SLABNODE_MIGRATE_H
+
+#include "lifecycle.h"
+
+struct sn_migration {
+	struct sn_node *node;	 /* whose ranges are moved */
+	unsigned int from;	 /* pages found here are moved: node itself, or anywhere (0) */
+	struct sn_nodemask to;	 /* targets */
+	const uint8_t *order;	 /* the order in which targets are filled; 0 ends */
+	uint64_t max_stall_ns;	 /* wanted length of a batch */
+	bool metadata_only;	 /* just the headers of segments */
+	bool (*stop)(void *arg); /* cancelled or out of time */
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *arg;
+	/* Results. */
+	struct sn_move_result moved;
+	uint64_t stall_ns; /* the longest batch */
+	uint64_t left_pages; /* still on `from` after the pass, by query */
+	int error;	     /* the operation as a whole was refused */
+};
+
+/* One pass over all memory of the node's ranges, then a query of every page. */
+void sn_migrate_pass(struct sn_migration *m);
+/* Bytes of the node that a migration would have to move, headers included. */
+uint64_t sn_migrate_bytes(struct sn_node *node);
+
+#endif

@@ -1,0 +1,155 @@
+/*
+ * node.c - see node.h.
+ */
+#include "node.h"
+
+#include "cache.h"
+#include "meta.h"
+
+struct sn_node *sn_nodes[SN_MAX_NODES + 1];
+unsigned int sn_node_end = SN_NODE_INTERNAL;
+_Atomic uint8_t sn_standin[256];
+struct sn_lock sn_lifecycle_lock;
+
+static const struct sn_placement no_placement = {
+	.name = "first-touch",
+	.reason = "one node",
+};
+const struct sn_placement *sn_placement = &no_placement;
+
+static struct sn_node *node_build(unsigned int index, int os_number)
+{
+	struct sn_node *node = sn_meta_alloc(sizeof(*node), 64);
+
+	if (node == NULL)
+		return NULL;
+	node->cache_nodes = sn_meta_alloc(SN_MAX_CACHES * sizeof(struct sn_cache_node), 64);
+	if (node->cache_nodes == NULL)
+		return NULL;
+	node->index = index;
+	node->os_number = os_number;
+	return node;
+}
+
+bool sn_node_add_internal(void)
+{
+	struct sn_node *node = node_build(SN_NODE_INTERNAL, -1);
+
+	if (node == NULL)
+		return false;
+	node->has_memory = node->allowed = true;
+	node->state = SN_ONLINE;
+	node->usable = 1;
+	/* No table accepts its objects: they go straight back to their slab. */
+	sn_nodes[SN_NODE_INTERNAL] = node;
+	sn_node_end = SN_FIRST_NODE;
+	return true;
+}
+
+int sn_node_add(int os_number, bool has_memory, bool allowed)
+{
+	unsigned int index = sn_node_end;
+	struct sn_node *node;
+
+	if (index > SN_MAX_NODES)
+		return -ENOSPC;
+	node = node_build(index, os_number);
+	if (node == NULL)
+		return -ENOMEM;
+	node->has_memory = has_memory;
+	node->allowed = allowed;
+	node->distance[index] = 10;
+	sn_nodes[index] = node;
+	sn_node_end = index + 1;
+	return (int)index;
+}
+
+void sn_node_set_distances(unsigned int index, const uint8_t *distance)
+{
+	struct sn_node *node = sn_nodes[index];
+	unsigned int count = 0;
+
+	for_each_node(i) {
+		node->distance[i] = distance[i];
+		if (i != index)
+			node->fallback[count++] = (uint8_t)i;
+	}
+	node->fallback[count] = 0;
+	/* Insertion sort by distance; equal ones keep the order of their numbers, but begin
+	 * behind this node, so that not all nodes fall back to node 0. */
+	for (unsigned int i = 1; i < count; i++) {
+		uint8_t n = node->fallback[i];
+		unsigned int at = i;
+
+#define KEY(m) ((unsigned int)distance[m] << 8 | (uint8_t)((m) - index))
+		for (; at > 0 && KEY(node->fallback[at - 1]) > KEY(n); at--)
+			node->fallback[at] = node->fallback[at - 1];
+#undef KEY
+		node->fallback[at] = n;
+	}
+}
+
+void sn_node_update_usable(struct sn_node *node)
+{
+	bool usable = sn_node_state(node) == SN_ONLINE && !node->cordoned && node->allowed &&
+		      node->has_memory;
+
+	atomic_store_explicit(&node->usable, usable, memory_order_release);
+}
+
+void sn_node_start(unsigned int index)
+{
+	struct sn_node *node = sn_nodes[index];
+
+	atomic_store(&node->state, node->has_memory ? SN_ONLINE : SN_OFFLINE);
+	sn_node_update_usable(node);
+	atomic_store(&sn_standin[index], node->has_memory ? (uint8_t)index : SN_NODE_NONE);
+}
+
+unsigned int sn_node_find(int os_number)
+{
+	for_each_node(node)
+		if (sn_nodes[node]->os_number == os_number)
+			return node;
+	return SN_NODE_NONE;
+}
+
+unsigned int sn_node_target(unsigned int home)
+{
+	const struct sn_node *node = sn_nodes[home];
+
+	if (node == NULL)
+		return SN_NODE_NONE;
+	if (sn_likely(sn_node_usable(node)))
+		return home;
+	for (const uint8_t *order = node->fallback; *order != 0; order++)
+		if (sn_node_usable(sn_nodes[*order]))
+			return *order;
+	return SN_NODE_NONE;
+}
+
+unsigned int sn_node_count_usable(void)
+{
+	unsigned int count = 0;
+
+	for_each_node(node)
+		count += sn_node_usable(sn_nodes[node]);
+	return count;
+}
+
+void sn_node_usable_mask(struct sn_nodemask *mask)
+{
+	*mask = (struct sn_nodemask){{0}};
+	for_each_node(node)
+		if (sn_node_usable(sn_nodes[node]))
+			sn_mask_add(mask, node);
+}
+
+void sn_node_freed(struct sn_node *node)
+{
+	if (sn_node_state(node) != SN_GOING_OFFLINE)
+		return;
+	atomic_fetch_add(&node->free_seq, 1);
+	if (atomic_load(&node->waiters) != 0)
+		sn_futex_wake(&node->free_seq, 64);
+}

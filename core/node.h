@@ -1,0 +1,130 @@
+/*
+ * node.h - memory nodes: their states, who stands in for whom, and their per-node structures.
+ *
+ * A node's structures are built once, for every node that is known, and never freed: a state
+ * is a word, not a lifetime (the kernel learned this in 2021, commit 666716fd267d).
+ *
+ * state		written under sn_lifecycle_lock; read anywhere.  A reader that acts on it
+ *			inside a store reads it again under that store's lock (DESIGN section 4).
+ * usable		"may new memory come from this node": ONLINE, not cordoned, allowed, has
+ *			memory.  Written with state.
+ * sn_standin[n]	whose tables accept the objects of node n: n itself while it is online,
+ *			its stand-in while it is offline (its structures are lent), SN_NODE_NONE
+ *			while it is going offline or coming (frees go straight to the slab).
+ *			Written under sn_lifecycle_lock, followed by a fence and a drain; read
+ *			inside the restartable sequences.
+ */
+#ifndef SLABNODE_NODE_H
+#define SLABNODE_NODE_H
+
+#include "lock.h"
+#include "placement.h"
+
+enum sn_node_state {
+	SN_OFFLINE,
+	SN_GOING_ONLINE,
+	SN_ONLINE,
+	SN_GOING_OFFLINE,
+};
+
+struct sn_cache_node;
+struct sn_table;
+struct sn_range;
+struct sn_segment;
+struct sn_page;
+struct sn_transition;
+
+/* Bins of free page runs: see pages.c. */
+#define SN_RUN_BINS 64
+
+struct sn_run_bins {
+	uint64_t nonempty; /* bit i: bin[i] is not empty */
+	struct sn_page *bin[SN_RUN_BINS];
+	size_t pages;
+};
+
+struct sn_node {
+	/* Set once before the node is published. */
+	unsigned int index;
+	int os_number; /* the operating system's node number; -1 for the internal node */
+	bool has_memory;
+	bool allowed; /* by the cpuset and the policy the process was started with */
+	uint8_t fallback[SN_MAX_NODES + 1]; /* other nodes, nearest first; 0 ends */
+	uint8_t distance[SN_MAX_NODES + 1]; /* by node index */
+
+	_Atomic uint32_t state;	   /* enum sn_node_state */
+	_Atomic uint32_t usable;   /* new allocations may come from here */
+	_Atomic uint32_t cordoned; /* guarded by sn_lifecycle_lock, read anywhere */
+
+	/* One sn_cache_node for every cache index, zero-filled memory being a valid one. */
+	struct sn_cache_node *cache_nodes;
+
+	/* Everything below is guarded by page_lock; the counters are read without. */
+	struct sn_lock page_lock;
+	struct sn_run_bins dirty; /* free runs that still have pages */
+	struct sn_run_bins clean; /* free runs whose pages read as zero */
+	struct sn_range *ranges;
+	struct sn_segment *segments; /* all segments and spans in use */
+	struct sn_segment *open_segment;
+	struct sn_segment *cached_spans; /* free spans that still have pages */
+	size_t cached_span_pages;
+	size_t dirty_low;  /* lowest value of dirty pages since the last reap */
+	size_t span_low;   /* same for cached_span_pages */
+	size_t mapped_pages; /* opened and not given back, headers included */
+	_Atomic size_t large_pages; /* in blocks that have a run of their own */
+	_Atomic size_t large_blocks;
+	_Atomic size_t slab_pages;
+
+	/* Wakes `wait`: incremented at each free that reaches a slab while the node leaves. */
+	_Atomic uint32_t free_seq;
+	_Atomic uint32_t waiters;
+
+	struct sn_transition *transition;  /* built once; see lifecycle.c */
+
+	_Atomic uint64_t numa_hit, numa_miss, numa_foreign; /* objects, counted at refill */
+	_Atomic uint64_t moved_away_pages;
+};
+
+extern struct sn_node *sn_nodes[SN_MAX_NODES + 1];
+extern unsigned int sn_node_end; /* one past the highest index in use */
+extern _Atomic uint8_t sn_standin[256];
+extern struct sn_lock sn_lifecycle_lock;
+
+#define for_each_node(n) for (unsigned int n = SN_FIRST_NODE; n < sn_node_end; n++)
+
+static inline enum sn_node_state sn_node_state(const struct sn_node *node)
+{
+	return (enum sn_node_state)atomic_load_explicit(&node->state, memory_order_acquire);
+}
+
+static inline bool sn_node_usable(const struct sn_node *node)
+{
+	return atomic_load_explicit(&node->usable, memory_order_acquire) != 0;
+}
+
+/*
+ * Adds a node, at start-up or when one appears later.  `os_number` is the system's number,
+ * distances come later with sn_node_set_distances().  The node begins OFFLINE; see
+ * sn_node_start().  Returns the index or -ENOMEM, -ENOSPC.
+ * Locking: single-threaded start-up, or sn_lifecycle_lock.
+ */
+int sn_node_add(int os_number, bool has_memory, bool allowed);
+/* `distance[i]` by node index; rebuilds the fallback order. Same locking. */
+void sn_node_set_distances(unsigned int node, const uint8_t *distance);
+/* Start-up only: puts the node in service without notifying anybody. */
+void sn_node_start(unsigned int node);
+/* The index of a system's node number, or SN_NODE_NONE. */
+unsigned int sn_node_find(int os_number);
+/* Where an allocation that wants `home` goes now: home itself when usable, else the nearest
+ * usable node; SN_NODE_NONE when there is none.  Lock-free. */
+unsigned int sn_node_target(unsigned int home);
+/* Something of the node was freed to where it belongs: wakes an offline that waits for it. */
+void sn_node_freed(struct sn_node *node);
+/* The internal node, first of all. */
+bool sn_node_add_internal(void);
+/* Recomputes `usable` from state, cordon, allowed. Under sn_lifecycle_lock. */
+void sn_node_update_usable(struct sn_node *node);
+unsigned int sn_node_count_usable(void);
+void sn_node_usable_mask(struct sn_nodemask *mask);
+
+#endif

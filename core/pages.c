@@ -1,0 +1,472 @@
+/*
+ * pages.c - see pages.h.
+ *
+ * Boundary tags: the first page of a free run carries kind and length, the last page the same,
+ * every page in between and every page of a busy run but the first is SN_PAGE_INSIDE.  So a
+ * run that is freed finds its neighbours without a search, and a pointer into the middle of
+ * anything never looks like the start of something.
+ *
+ * Memory is given back to the system with no lock held: the run leaves its bin, is in hand
+ * (SN_PAGE_BUSY) during madvise, and comes back as a clean one.
+ */
+#include "pages.h"
+
+#include <sys/mman.h>
+
+#define EXACT_BINS 32
+#define OPEN_MIN_PAGES ((size_t)64)
+#define OPEN_MAX_PAGES ((size_t)1024)
+
+static unsigned int bin_of(size_t npages)
+{
+	unsigned int msb;
+
+	if (npages <= EXACT_BINS)
+		return (unsigned int)npages - 1;
+	msb = 63 - (unsigned int)__builtin_clzll(npages);
+	return EXACT_BINS + (msb - 5) * 4 + (unsigned int)(npages >> (msb - 2) & 3);
+}
+
+static struct sn_page *last_page(struct sn_page *run)
+{
+	return run + run->npages - 1;
+}
+
+static struct sn_run_bins *bins_of_kind(struct sn_node *node, uint8_t kind)
+{
+	return kind == SN_PAGE_FREE_DIRTY ? &node->dirty : &node->clean;
+}
+
+static void bin_insert(struct sn_run_bins *bins, struct sn_page *run, uint8_t kind)
+{
+	unsigned int bin = bin_of(run->npages);
+
+	run->kind = kind;
+	last_page(run)->kind = kind;
+	last_page(run)->npages = run->npages;
+	run->prev = NULL;
+	run->next = bins->bin[bin];
+	if (run->next != NULL)
+		run->next->prev = run;
+	bins->bin[bin] = run;
+	bins->nonempty |= (uint64_t)1 << bin;
+	bins->pages += run->npages;
+}
+
+/* Takes a run out of its bin, into the caller's hand. */
+static void bin_remove(struct sn_run_bins *bins, struct sn_page *run)
+{
+	unsigned int bin = bin_of(run->npages);
+
+	if (run->prev != NULL)
+		run->prev->next = run->next;
+	else
+		bins->bin[bin] = run->next;
+	if (run->next != NULL)
+		run->next->prev = run->prev;
+	if (bins->bin[bin] == NULL)
+		bins->nonempty &= ~((uint64_t)1 << bin);
+	bins->pages -= run->npages;
+	last_page(run)->kind = SN_PAGE_INSIDE;
+	run->kind = SN_PAGE_BUSY;
+}
+
+/* The smallest run that holds npages, or nearly: the first that fits in its own bin. */
+static struct sn_page *bin_find(const struct sn_run_bins *bins, size_t npages)
+{
+	unsigned int bin = bin_of(npages);
+	uint64_t above;
+
+	if (bins->nonempty >> bin & 1)
+		for (struct sn_page *run = bins->bin[bin]; run != NULL; run = run->next)
+			if (run->npages >= npages)
+				return run;
+	above = bins->nonempty & ~(((uint64_t)2 << bin) - 1);
+	return above == 0 ? NULL : bins->bin[__builtin_ctzll(above)];
+}
+
+/* Whether a free neighbour can be merged: same kind, and accessible or not alike. */
+static bool mergeable(const struct sn_page *neighbour, uint8_t kind, uint8_t flags)
+{
+	return neighbour->kind == kind && ((neighbour->fixed ^ flags) & SN_RUN_VACATED) == 0;
+}
+
+/* Puts a run in hand into the bins of `kind`, merged with free neighbours of that kind. */
+static void run_insert(struct sn_node *node, struct sn_page *run, uint8_t kind)
+{
+	struct sn_run_bins *bins = bins_of_kind(node, kind);
+	struct sn_segment *segment = sn_segment_of(run);
+	size_t index = sn_page_index(run), end = index + run->npages;
+
+	if (end < segment->info.opened_pages) {
+		struct sn_page *after = sn_page_at(segment, end);
+
+		if (mergeable(after, kind, run->fixed)) {
+			bin_remove(bins, after);
+			after->kind = SN_PAGE_INSIDE;
+			run->fixed |= after->fixed;
+			run->npages += after->npages;
+		}
+	}
+	if (index > SN_HEADER_PAGES && sn_page_at(segment, index - 1)->kind == kind) {
+		struct sn_page *tail = sn_page_at(segment, index - 1);
+		struct sn_page *before = tail - (tail->npages - 1);
+
+		if (mergeable(before, kind, run->fixed)) {
+			bin_remove(bins, before);
+			before->fixed |= run->fixed;
+			before->npages += run->npages;
+			run->kind = SN_PAGE_INSIDE;
+			run = before;
+		}
+	}
+	bin_insert(bins, run, kind);
+}
+
+bool sn_open_memory(void *addr, size_t len)
+{
+	int saved = errno;
+	bool done = mprotect(addr, len, PROT_READ | PROT_WRITE) == 0;
+
+	errno = saved;
+	return done;
+}
+
+bool sn_discard_memory(void *addr, size_t len)
+{
+	int saved = errno;
+	bool done = madvise(addr, len, MADV_DONTNEED) == 0;
+
+	errno = saved;
+	return done;
+}
+
+int sn_populate(struct sn_node *node, void *addr, size_t len)
+{
+	if (sn_placement->populate == NULL || node->index == SN_NODE_INTERNAL)
+		return 0;
+	return sn_placement->populate(addr, len, node->index);
+}
+
+void sn_depopulate(struct sn_node *node, void *addr, size_t len)
+{
+	if (sn_placement->depopulate != NULL && node->index != SN_NODE_INTERNAL)
+		sn_placement->depopulate(addr, len, node->index);
+}
+
+/* Opens `pages` more of a segment and makes them a clean free run. */
+static bool segment_open(struct sn_node *node, struct sn_segment *segment, size_t pages)
+{
+	size_t first = segment->info.opened_pages;
+	struct sn_page *run;
+
+	if (!sn_open_memory((char *)segment + (first << SN_PAGE_SHIFT), pages << SN_PAGE_SHIFT))
+		return false;
+	segment->info.opened_pages = (uint32_t)(first + pages);
+	run = sn_page_at(segment, first);
+	run->npages = (uint32_t)pages;
+	run->fixed = 0;
+	run_insert(node, run, SN_PAGE_FREE_CLEAN);
+	return true;
+}
+
+static struct sn_segment *segment_add(struct sn_node *node)
+{
+	struct sn_segment *segment = sn_segments_reserve(node, 1);
+	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT;
+
+	if (segment == NULL)
+		return NULL;
+	if (sn_populate(node, segment, header) < 0) {
+		sn_segments_release(node, segment, 1);
+		return NULL;
+	}
+	if (!sn_open_memory(segment, header)) {
+		sn_depopulate(node, segment, header);
+		sn_segments_release(node, segment, 1);
+		return NULL;
+	}
+	segment->info.nr_segments = 1;
+	segment->info.opened_pages = SN_HEADER_PAGES;
+	segment->info.next = node->segments;
+	if (node->segments != NULL)
+		node->segments->info.prev = segment;
+	node->segments = segment;
+	node->mapped_pages += SN_HEADER_PAGES;
+	return segment;
+}
+
+/* Makes a clean run of at least npages by opening more memory. */
+static bool pages_grow(struct sn_node *node, size_t npages)
+{
+	struct sn_segment *segment = node->open_segment;
+	size_t step = sn_min(sn_max(node->mapped_pages / 8, OPEN_MIN_PAGES), OPEN_MAX_PAGES);
+	size_t left = segment == NULL ? 0 : SN_SEG_PAGES - segment->info.opened_pages;
+
+	if (left < npages) {
+		/* What is left of the old segment serves smaller runs. */
+		if (left > 0)
+			segment_open(node, segment, left);
+		segment = segment_add(node);
+		if (segment == NULL)
+			return false;
+		node->open_segment = segment;
+		left = SN_SEG_PAGES - SN_HEADER_PAGES;
+	}
+	return segment_open(node, segment, sn_min(sn_max(step, npages), left)) ||
+	       segment_open(node, segment, npages);
+}
+
+/* Cuts [skip, skip + npages) out of a run in hand; the rest goes back to bins of `kind`. */
+static struct sn_page *run_cut(struct sn_node *node, struct sn_page *run, size_t skip,
+			       size_t npages, uint8_t kind)
+{
+	size_t rest = run->npages - skip - npages;
+	struct sn_page *cut = run + skip;
+	uint8_t flags = run->fixed;
+
+	if (rest > 0) {
+		struct sn_page *tail = cut + npages;
+
+		tail->npages = (uint32_t)rest;
+		tail->fixed = flags;
+		run_insert(node, tail, kind);
+	}
+	if (skip > 0) {
+		run->npages = (uint32_t)skip;
+		run_insert(node, run, kind);
+	}
+	cut->npages = (uint32_t)npages;
+	cut->kind = SN_PAGE_BUSY;
+	return cut;
+}
+
+/* Pages to skip so that the run's address is aligned. */
+static size_t align_skip(const struct sn_page *run, size_t align)
+{
+	size_t page = (uintptr_t)sn_page_address(run) >> SN_PAGE_SHIFT;
+
+	return -page & (align - 1);
+}
+
+/* page_lock held.  -ENOMEM: no memory to be had; -EAGAIN: the node is full, purging helps. */
+static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn_page **out,
+		    bool *zeroed)
+{
+	size_t want = npages + align - 1;
+	struct sn_page *run = bin_find(&node->dirty, want);
+	uint8_t kind = SN_PAGE_FREE_DIRTY;
+
+	if (run == NULL) {
+		kind = SN_PAGE_FREE_CLEAN;
+		run = bin_find(&node->clean, want);
+		if (run == NULL && pages_grow(node, want))
+			run = bin_find(&node->clean, want);
+		if (run == NULL)
+			return node->dirty.pages > 0 ? -EAGAIN : -ENOMEM;
+	}
+	bin_remove(bins_of_kind(node, kind), run);
+	run = run_cut(node, run, align_skip(run, align), npages, kind);
+	if (kind == SN_PAGE_FREE_CLEAN) {
+		if (sn_populate(node, sn_page_address(run), npages << SN_PAGE_SHIFT) < 0) {
+			run_insert(node, run, kind);
+			return node->dirty.pages > 0 ? -EAGAIN : -ENOMEM;
+		}
+		node->mapped_pages += npages;
+	}
+	node->dirty_low = sn_min(node->dirty_low, node->dirty.pages);
+	run->fixed = 0;
+	*out = run;
+	*zeroed = kind == SN_PAGE_FREE_CLEAN;
+	return 0;
+}
+
+struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed)
+{
+	struct sn_page *run = NULL;
+	int error = -EAGAIN;
+
+	for (int attempt = 0; attempt < 2 && error == -EAGAIN; attempt++) {
+		if (attempt > 0)
+			sn_pages_purge(node, SN_ALL_PAGES);
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		/* Read under the lock: an offline that has taken page_lock once after it
+		 * published its state knows that no run of this node is handed out later. */
+		error = sn_node_usable(node) ? run_take(node, npages, align, &run, zeroed)
+					     : -ENOMEM;
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	}
+	return error == 0 ? run : NULL;
+}
+
+static bool in_service(const struct sn_node *node)
+{
+	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
+}
+
+void sn_run_free(struct sn_page *run)
+{
+	struct sn_node *node = sn_node_of_segment(sn_segment_of(run));
+	bool leaving;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	run->fixed = 0;
+	run_insert(node, run, SN_PAGE_FREE_DIRTY);
+	leaving = !in_service(node);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	if (leaving)
+		sn_pages_purge(node, SN_ALL_PAGES);
+}
+
+bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
+{
+	struct sn_segment *segment = sn_segment_of(run);
+	struct sn_node *node = sn_node_of_segment(segment);
+	size_t end = sn_page_index(run) + run->npages;
+	struct sn_page *after;
+	bool done = false;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	if (end < segment->info.opened_pages && sn_node_usable(node)) {
+		uint8_t kind;
+
+		after = sn_page_at(segment, end);
+		kind = after->kind;
+		if ((kind == SN_PAGE_FREE_DIRTY || kind == SN_PAGE_FREE_CLEAN) &&
+		    after->npages >= more) {
+			bin_remove(bins_of_kind(node, kind), after);
+			after = run_cut(node, after, 0, more, kind);
+			done = kind == SN_PAGE_FREE_DIRTY ||
+			       sn_populate(node, sn_page_address(after), more << SN_PAGE_SHIFT) == 0;
+			if (done) {
+				after->kind = SN_PAGE_INSIDE;
+				run->npages += (uint32_t)more;
+				*zeroed = kind == SN_PAGE_FREE_CLEAN;
+				if (*zeroed)
+					node->mapped_pages += more;
+			} else {
+				run_insert(node, after, kind);
+			}
+		}
+	}
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return done;
+}
+
+void sn_run_shrink(struct sn_page *run, size_t npages)
+{
+	struct sn_page *tail = run + npages;
+
+	tail->npages = run->npages - (uint32_t)npages;
+	tail->kind = SN_PAGE_BUSY;
+	run->npages = (uint32_t)npages;
+	sn_run_free(tail);
+}
+
+/* The longest dirty run that can be given back, taken into hand; NULL: none. */
+static struct sn_page *take_dirty(struct sn_node *node)
+{
+	uint64_t bins = node->dirty.nonempty;
+
+	while (bins != 0) {
+		unsigned int bin = 63 - (unsigned int)__builtin_clzll(bins);
+
+		for (struct sn_page *run = node->dirty.bin[bin]; run != NULL; run = run->next) {
+			if (run->fixed & SN_RUN_FIXED)
+				continue;
+			bin_remove(&node->dirty, run);
+			return run;
+		}
+		bins &= ~((uint64_t)1 << bin);
+	}
+	return NULL;
+}
+
+size_t sn_pages_purge(struct sn_node *node, size_t max)
+{
+	size_t done = 0;
+
+	while (done < max) {
+		struct sn_page *run;
+		size_t len;
+		bool discarded, away;
+
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		run = take_dirty(node);
+		if (run != NULL && run->npages > max - done)
+			run = run_cut(node, run, 0, max - done, SN_PAGE_FREE_DIRTY);
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		if (run == NULL)
+			break;
+		len = (size_t)run->npages << SN_PAGE_SHIFT;
+		discarded = sn_discard_memory(sn_page_address(run), len);
+		away = discarded && sn_node_state(node) == SN_OFFLINE &&
+		       sn_placement->vacate != NULL && node->index != SN_NODE_INTERNAL;
+		if (away)
+			sn_placement->vacate(sn_page_address(run), len, node->index);
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		if (discarded) {
+			sn_depopulate(node, sn_page_address(run), len);
+			node->mapped_pages -= run->npages;
+			done += run->npages;
+		}
+		run->fixed = discarded ? (away ? SN_RUN_VACATED : 0) : SN_RUN_FIXED;
+		run_insert(node, run, discarded ? SN_PAGE_FREE_CLEAN : SN_PAGE_FREE_DIRTY);
+		node->dirty_low = sn_min(node->dirty_low, node->dirty.pages);
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	}
+	return done << SN_PAGE_SHIFT;
+}
+
+/* A clean run whose vacated flag is `vacated`, taken into hand. */
+static struct sn_page *take_clean(struct sn_node *node, bool vacated)
+{
+	for (uint64_t bins = node->clean.nonempty; bins != 0; bins &= bins - 1) {
+		struct sn_page *run = node->clean.bin[__builtin_ctzll(bins)];
+
+		for (; run != NULL; run = run->next) {
+			if (!!(run->fixed & SN_RUN_VACATED) != vacated)
+				continue;
+			bin_remove(&node->clean, run);
+			return run;
+		}
+	}
+	return NULL;
+}
+
+/* Runs of one flag are turned into runs of the other, one at a time. */
+static int pages_switch(struct sn_node *node, bool vacate)
+{
+	int error = 0;
+
+	while (error == 0) {
+		struct sn_page *run;
+		size_t len;
+
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		run = take_clean(node, !vacate);
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		if (run == NULL)
+			break;
+		len = (size_t)run->npages << SN_PAGE_SHIFT;
+		if (vacate)
+			sn_placement->vacate(sn_page_address(run), len, node->index);
+		else
+			error = sn_placement->restore(sn_page_address(run), len, node->index);
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		run->fixed = vacate || error != 0 ? SN_RUN_VACATED : 0;
+		run_insert(node, run, SN_PAGE_FREE_CLEAN);
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	}
+	return error;
+}
+
+int sn_pages_vacate(struct sn_node *node)
+{
+	return sn_placement->vacate == NULL ? 0 : pages_switch(node, true);
+}
+
+int sn_pages_restore(struct sn_node *node)
+{
+	return sn_placement->restore == NULL ? 0 : pages_switch(node, false);
+}

@@ -1,0 +1,49 @@
+/*
+ * pages.h - runs of pages of a node: what slabs and medium blocks are made of.
+ *
+ * Free runs lie in bins by length, dirty ones (their pages are still there) apart from clean
+ * ones (their pages read as zero).  Neighbours of one kind are merged at once.  A dirty run is
+ * taken before a clean one, so that resident memory does not grow while freed memory lies
+ * about; the reaper turns dirty runs that nobody wanted for a while into clean ones.
+ */
+#ifndef SLABNODE_PAGES_H
+#define SLABNODE_PAGES_H
+
+#include "segment.h"
+
+/* The longest run that is cut from a shared segment; longer blocks get spans. */
+#define SN_RUN_MAX_PAGES ((size_t)2000)
+#define SN_ALL_PAGES SIZE_MAX
+
+#define SN_RUN_FIXED 1	 /* page.fixed: madvise failed on it, it stays dirty */
+#define SN_RUN_VACATED 2 /* page.fixed: made inaccessible while its node is away */
+
+/*
+ * A run of `npages` whose address is aligned to `align` pages (a power of two), from `node`.
+ * *zeroed: its pages read as zero.  The run is in the caller's hand (SN_PAGE_BUSY) and counts
+ * as live.  NULL: the node is not usable, full, or out of address space.  No lock held.
+ */
+struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed);
+/* Gives a run back; at once to the system when its node is not in service.  No lock held. */
+void sn_run_free(struct sn_page *run);
+/* Grows a busy run in place by `more` pages when the pages behind it are free. */
+bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed);
+/* Cuts a busy run down to `npages` and frees the rest. */
+void sn_run_shrink(struct sn_page *run, size_t npages);
+
+/* Turns up to `max` dirty pages into clean ones.  Returns bytes given back. No lock held. */
+size_t sn_pages_purge(struct sn_node *node, size_t max);
+/* Makes the free memory of a node inaccessible, or accessible again: placement->vacate and
+ * ->restore over every clean run.  Returns 0 or the first error of restore. */
+int sn_pages_vacate(struct sn_node *node);
+int sn_pages_restore(struct sn_node *node);
+
+/* Opens [addr, addr+len) of a range; false: refused (strict overcommit, locked limit). */
+bool sn_open_memory(void *addr, size_t len);
+/* Gives the pages back to the system; false: they stay (locked memory). */
+bool sn_discard_memory(void *addr, size_t len);
+/* placement->populate and depopulate when there are any. page_lock held. */
+int sn_populate(struct sn_node *node, void *addr, size_t len);
+void sn_depopulate(struct sn_node *node, void *addr, size_t len);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * reap.c - see reap.h.
+ *
+ * What ages is what was not needed: each node keeps the lowest number of dirty pages since the
+ * last round.  So many pages lay about during the whole interval; a part of them is given back.
+ * A program whose use goes up and down faster than that keeps its pages, one that has shrunk
+ * loses them within a few rounds.
+ */
+#include "reap.h"
+
+#include "alien.h"
+#include "drain.h"
+#include "large.h"
+#include "table.h"
+
+/* Of the pages that nobody wanted: at least this many go, else the half. */
+#define STEP_PAGES ((size_t)256)
+
+static uint64_t reap_pages(struct sn_node *node)
+{
+	size_t dirty, span;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	dirty = node->dirty_low;
+	span = node->span_low;
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	dirty = dirty <= STEP_PAGES ? dirty : sn_max(dirty / 2, STEP_PAGES);
+	dirty = dirty == 0 ? 0 : sn_pages_purge(node, dirty);
+	span = span == 0 ? 0 : sn_spans_purge(node, span);
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	node->dirty_low = node->dirty.pages;
+	node->span_low = node->cached_span_pages;
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return dirty + span;
+}
+
+uint64_t sn_reap_inline(void)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++)
+		bytes += reap_pages(sn_nodes[n]);
+	return bytes;
+}
+
+uint64_t sn_reap(void)
+{
+	sn_tables_reap(false);
+	for_each_node(n) {
+		struct sn_node *node = sn_nodes[n];
+
+		if (sn_node_state(node) != SN_ONLINE)
+			continue;
+		sn_drain_stores_open(node);
+		for (unsigned int c = 1; c < sn_cache_end; c++)
+			if (sn_cache_node(node, c)->active)
+				sn_cache_shrink_node(node, c);
+	}
+	return sn_reap_inline();
+}
+
+bool sn_reap_wanted(void)
+{
+	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
+		const struct sn_node *node = sn_nodes[n];
+
+		if (node->dirty.pages > 0 || node->cached_span_pages > 0)
+			return true;
+	}
+	return false;
+}

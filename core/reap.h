@@ -1,0 +1,20 @@
+/*
+ * reap.h - ageing: memory that nobody used for a while goes back to the system.
+ */
+#ifndef SLABNODE_REAP_H
+#define SLABNODE_REAP_H
+
+#include "node.h"
+
+/*
+ * One round, for the control thread: arrays of idle CPUs, half of every idle store, and the
+ * pages that were free during the whole last interval.  Returns bytes given back.
+ */
+uint64_t sn_reap(void);
+/* The same without a fence, for a process without a control thread, from an allocation's slow
+ * path: pages only. */
+uint64_t sn_reap_inline(void);
+/* Whether another round could find something. */
+bool sn_reap_wanted(void);
+
+#endif

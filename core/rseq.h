@@ -1,0 +1,67 @@
+/*
+ * rseq.h - restartable sequences, independent of the architecture, and the grace period.
+ *
+ * Linux runs a registered sequence of instructions on one CPU without interruption, or not at
+ * all.  An array cache per CPU therefore needs no lock and no atomic instruction.  glibc (2.35)
+ * registers every thread; its area is used, never one of our own, and of its fields only
+ * rseq_cs is written (rseq(2), and the manual of glibc, "Restartable Sequences").
+ *
+ * The grace period: after sn_fence() returned 0, no thread is inside a sequence that began
+ * before the call, hence none can still use a table whose word was replaced before it.
+ */
+#ifndef SLABNODE_RSEQ_H
+#define SLABNODE_RSEQ_H
+
+#include "base.h"
+
+/* Offset of glibc's area from the thread pointer; set once by sn_rseq_init(). */
+extern ptrdiff_t sn_rseq_offset;
+/* The sequences may be used: registered by glibc, and membarrier registered by us. */
+extern bool sn_rseq_enabled;
+
+/* Finds out whether sequences can be used; *reason says why not, or "glibc registered it". */
+bool sn_rseq_init(const char **reason);
+/* Aborts every sequence that is under way, in all threads.  0, or a negative errno value
+ * (-EPERM, -ENOSYS: a sandbox refuses membarrier). */
+int sn_rseq_fence(void);
+/* The CPU of the calling thread as rseq sees it, negative when not registered. */
+int sn_rseq_cpu(void);
+
+#if defined(__x86_64__) && !defined(SLABNODE_LOCKED_ONLY)
+#define SLABNODE_RSEQ_INSIDE
+#include "arch/x86_64/rseq.h"
+#undef SLABNODE_RSEQ_INSIDE
+#else
+/* No sequences on this architecture: sn_rseq_enabled stays false and nobody calls these. */
+#define SN_HAVE_RSEQ 0
+SN_INLINE void *sn_rseq_pop(void *const *words, size_t slot)
+{
+	(void)words, (void)slot;
+	return NULL;
+}
+SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *standin)
+{
+	(void)words, (void)slot, (void)object, (void)standin;
+	return false;
+}
+SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t slot, void **objects,
+					size_t want)
+{
+	(void)words, (void)slot, (void)objects, (void)want;
+	return 0;
+}
+SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t slot, void *const *objects,
+					 size_t count, const void *standin)
+{
+	(void)words, (void)slot, (void)objects, (void)count, (void)standin;
+	return 0;
+}
+SN_INLINE bool sn_rseq_install(void *const *words, size_t slot, const void *want_table,
+			       const void *expected, const void *array)
+{
+	(void)words, (void)slot, (void)want_table, (void)expected, (void)array;
+	return false;
+}
+#endif
+
+#endif

@@ -1,0 +1,183 @@
+/*
+ * segment.c - ranges: reserving address space, and handing segments of it out.
+ *
+ * The first range of a node is four segments; each further one doubles what the node has, so
+ * that a process that sets RLIMIT_AS late has little reserved beyond what it uses, and a large
+ * heap needs few ranges (one memory policy, one or two mappings each).
+ */
+#include "segment.h"
+
+#include "meta.h"
+
+#include <sys/mman.h>
+
+#define FIRST_RANGE 4
+#define LARGEST_RANGE 4096 /* 64 GiB */
+
+_Atomic uint8_t sn_segmap[SN_WINDOW_SEGS];
+uintptr_t sn_window;
+static struct sn_lock window_lock;
+
+/* The window is laid around the first range: the kernel places mappings downwards from there,
+ * so most of the window is below. Returns false when [base, end) is outside it. */
+static bool in_window(uintptr_t base, uintptr_t end)
+{
+	const uintptr_t span = (uintptr_t)1 << SN_WINDOW_SHIFT;
+	const uintptr_t above = (uintptr_t)1 << (SN_WINDOW_SHIFT - 3);
+	bool inside;
+
+	sn_lock_acquire(&window_lock, SN_RANK_META);
+	if (sn_window == 0 && base > span - above)
+		sn_window = (base - (span - above)) & ~(SN_SEG_SIZE - 1);
+	inside = base >= sn_window && end - sn_window <= span;
+	sn_lock_release(&window_lock, SN_RANK_META);
+	return inside;
+}
+
+/* Reserves nr segments aligned to a segment; NULL when refused. */
+static char *reserve(size_t nr)
+{
+	size_t want = nr << SN_SEG_SHIFT, size = want + SN_SEG_SIZE - SN_PAGE_SIZE;
+	int saved = errno;
+	char *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *base;
+
+	if (p == MAP_FAILED) {
+		errno = saved;
+		return NULL;
+	}
+	base = (char *)sn_align_up((uintptr_t)p, SN_SEG_SIZE);
+	if (base > p)
+		munmap(p, (size_t)(base - p));
+	if (base + want < p + size)
+		munmap(base + want, (size_t)(p + size - (base + want)));
+	if (!in_window((uintptr_t)base, (uintptr_t)base + want)) {
+		munmap(base, want);
+		base = NULL;
+	} else {
+		/* Touching one page of a huge page would make two MiB resident. */
+		madvise(base, want, MADV_NOHUGEPAGE);
+	}
+	errno = saved;
+	return base;
+}
+
+static size_t next_range_size(const struct sn_node *node)
+{
+	size_t have = 0;
+
+	for (const struct sn_range *range = node->ranges; range != NULL; range = range->next)
+		have += range->nr_segments;
+	return sn_min(sn_max(have, (size_t)FIRST_RANGE), (size_t)LARGEST_RANGE);
+}
+
+/* Adds a range of at least `count` segments. */
+static struct sn_range *range_add(struct sn_node *node, size_t count)
+{
+	size_t nr = sn_max(next_range_size(node), count);
+	struct sn_nodemask allowed;
+	struct sn_range *range;
+	char *base = NULL;
+
+	for (; (base = reserve(nr)) == NULL; nr = sn_max(nr / 2, count))
+		if (nr == count)
+			return NULL;
+	range = sn_meta_alloc(sizeof(*range) + nr, _Alignof(struct sn_range));
+	if (range == NULL) {
+		munmap(base, nr << SN_SEG_SHIFT);
+		return NULL;
+	}
+	range->base = base;
+	range->nr_segments = nr;
+	range->next = node->ranges;
+	node->ranges = range;
+	if (sn_placement->bind_range != NULL && node->index != SN_NODE_INTERNAL) {
+		sn_node_usable_mask(&allowed);
+		sn_placement->bind_range(base, nr << SN_SEG_SHIFT, node->index, &allowed);
+	}
+	return range;
+}
+
+/* Position of `count` consecutive unused segments, or nr_segments. */
+static size_t find_unused(const struct sn_range *range, size_t count)
+{
+	size_t run = 0;
+
+	for (size_t i = 0; i < range->nr_segments; i++) {
+		run = range->used[i] ? 0 : run + 1;
+		if (run == count)
+			return i + 1 - count;
+	}
+	return range->nr_segments;
+}
+
+static void mark_used(const struct sn_node *node, struct sn_range *range, size_t at, size_t count,
+		      bool continues)
+{
+	size_t number = ((uintptr_t)range->base + (at << SN_SEG_SHIFT) - sn_window) >> SN_SEG_SHIFT;
+
+	for (size_t i = 0; i < count; i++) {
+		uint8_t entry = (uint8_t)(node->index | (continues || i > 0 ? SN_SEG_CONTINUED : 0));
+
+		range->used[at + i] = 1;
+		atomic_store_explicit(&sn_segmap[number + i], entry, memory_order_release);
+	}
+	range->nr_used += count;
+}
+
+struct sn_segment *sn_segments_reserve(struct sn_node *node, size_t count)
+{
+	struct sn_range *range;
+	size_t at = 0;
+
+	for (range = node->ranges; range != NULL; range = range->next) {
+		if (range->nr_segments - range->nr_used < count)
+			continue;
+		at = find_unused(range, count);
+		if (at < range->nr_segments)
+			break;
+	}
+	if (range == NULL) {
+		range = range_add(node, count);
+		if (range == NULL)
+			return NULL;
+		at = 0;
+	}
+	mark_used(node, range, at, count, false);
+	return (struct sn_segment *)(range->base + (at << SN_SEG_SHIFT));
+}
+
+static struct sn_range *range_of(struct sn_node *node, const void *p)
+{
+	for (struct sn_range *range = node->ranges; range != NULL; range = range->next)
+		if ((uintptr_t)p - (uintptr_t)range->base < range->nr_segments << SN_SEG_SHIFT)
+			return range;
+	return NULL;
+}
+
+bool sn_segments_extend(struct sn_node *node, struct sn_segment *segment, size_t have, size_t more)
+{
+	struct sn_range *range = range_of(node, segment);
+	size_t at = ((size_t)((char *)segment - range->base) >> SN_SEG_SHIFT) + have;
+
+	if (at + more > range->nr_segments)
+		return false;
+	for (size_t i = 0; i < more; i++)
+		if (range->used[at + i])
+			return false;
+	mark_used(node, range, at, more, true);
+	return true;
+}
+
+void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_t count)
+{
+	struct sn_range *range = range_of(node, segment);
+	size_t at = (size_t)((char *)segment - range->base) >> SN_SEG_SHIFT;
+	size_t number = ((uintptr_t)segment - sn_window) >> SN_SEG_SHIFT;
+
+	for (size_t i = 0; i < count; i++) {
+		range->used[at + i] = 0;
+		atomic_store_explicit(&sn_segmap[number + i], 0, memory_order_release);
+	}
+	range->nr_used -= count;
+}

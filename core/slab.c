@@ -1,0 +1,145 @@
+/*
+ * slab.c - see slab.h.
+ *
+ * Word w of the free map stands in descriptor w / 4 of the slab's pages, place w % 4.  Objects
+ * are handed out in address order, so that a slab fills from its start and untouched pages at
+ * its end stay untouched.
+ */
+#include "slab.h"
+
+#include "pages.h"
+
+#include <string.h>
+
+static uint64_t *map_word(struct sn_page *slab, unsigned int w)
+{
+	return &slab[w / SN_BITS_PER_PAGE].free_map[w % SN_BITS_PER_PAGE];
+}
+
+static unsigned int map_words(const struct sn_page *slab)
+{
+	return (slab->nr_objects + 63u) / 64;
+}
+
+struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache)
+{
+	bool zeroed;
+	struct sn_page *slab = sn_run_alloc(node, cache->slab_pages, 1, &zeroed);
+	unsigned int words;
+
+	if (slab == NULL)
+		return NULL;
+	slab->nr_objects = slab->nr_free = cache->slab_objects;
+	slab->hint = 0;
+	slab->list = SN_LIST_NONE;
+	slab->cache = cache->index;
+	words = map_words(slab);
+	for (unsigned int w = 0; w < words; w++)
+		*map_word(slab, w) = ~(uint64_t)0;
+	if (cache->slab_objects % 64 != 0)
+		*map_word(slab, words - 1) = ((uint64_t)1 << cache->slab_objects % 64) - 1;
+	for (unsigned int i = 0; i < cache->slab_pages; i++)
+		slab[i].head = (uint16_t)i;
+	if (cache->ctor != NULL)
+		for (unsigned int i = 0; i < cache->slab_objects; i++)
+			cache->ctor(sn_page_address(slab) + (size_t)i * cache->size);
+	slab->kind = SN_PAGE_SLAB;
+	memset(&sn_segment_of(slab)->page_cache[sn_page_index(slab)], cache->index,
+	       cache->slab_pages);
+	atomic_fetch_add_explicit(&node->slab_pages, cache->slab_pages, memory_order_relaxed);
+	return slab;
+}
+
+void sn_slab_destroy(struct sn_page *slab)
+{
+	struct sn_segment *segment = sn_segment_of(slab);
+
+	memset(&segment->page_cache[sn_page_index(slab)], 0, slab->npages);
+	for (unsigned int i = 0; i < slab->npages; i++)
+		slab[i].head = 0;
+	atomic_fetch_sub_explicit(&sn_node_of_segment(segment)->slab_pages, slab->npages,
+				  memory_order_relaxed);
+	slab->kind = SN_PAGE_BUSY;
+	sn_run_free(slab);
+}
+
+unsigned int sn_slab_take(struct sn_page *slab, const struct sn_cache *cache, void **objects,
+			  unsigned int want)
+{
+	char *base = sn_page_address(slab);
+	unsigned int n = 0, w = slab->hint, words = map_words(slab);
+
+	for (; w < words; w++) {
+		uint64_t *word = map_word(slab, w), bits = *word;
+
+		while (bits != 0 && n < want) {
+			unsigned int i = w * 64 + (unsigned int)__builtin_ctzll(bits);
+
+			bits &= bits - 1;
+			objects[n++] = base + (size_t)i * cache->size;
+		}
+		*word = bits;
+		if (bits != 0)
+			break;
+	}
+	slab->hint = (uint16_t)w;
+	slab->nr_free = (uint16_t)(slab->nr_free - n);
+	return n;
+}
+
+void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p)
+{
+	size_t offset = (size_t)((char *)p - sn_page_address(slab));
+	unsigned int i = (unsigned int)(offset * cache->reciprocal >> 40);
+	uint64_t *word = map_word(slab, i / 64), bit = (uint64_t)1 << i % 64;
+
+	if (sn_unlikely((size_t)i * cache->size != offset || i >= slab->nr_objects))
+		sn_fatal("free of a pointer into the middle of an object", p);
+	if (sn_unlikely(*word & bit))
+		sn_fatal("double free", p);
+	*word |= bit;
+	slab->nr_free++;
+	if (i / 64 < slab->hint)
+		slab->hint = (uint16_t)(i / 64);
+}
+
+static struct sn_page **list_head(struct sn_cache_node *cn, uint8_t list)
+{
+	return list == SN_LIST_PARTIAL ? &cn->partial : list == SN_LIST_FULL ? &cn->full : &cn->free;
+}
+
+void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab)
+{
+	if (slab->list == SN_LIST_NONE)
+		return;
+	if (slab->prev != NULL)
+		slab->prev->next = slab->next;
+	else
+		*list_head(cn, slab->list) = slab->next;
+	if (slab->next != NULL)
+		slab->next->prev = slab->prev;
+	if (slab->list == SN_LIST_FREE)
+		cn->nr_free--;
+	slab->list = SN_LIST_NONE;
+}
+
+void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab)
+{
+	uint8_t list = slab->nr_free == 0		    ? SN_LIST_FULL
+		       : slab->nr_free == slab->nr_objects ? SN_LIST_FREE
+							    : SN_LIST_PARTIAL;
+	struct sn_page **head;
+
+	if (slab->list == list)
+		return;
+	sn_slab_unlist(cn, slab);
+	head = list_head(cn, list);
+	slab->prev = NULL;
+	slab->next = *head;
+	if (slab->next != NULL)
+		slab->next->prev = slab;
+	*head = slab;
+	slab->list = list;
+	if (list == SN_LIST_FREE)
+		cn->nr_free++;
+}

@@ -1,0 +1,34 @@
+/*
+ * slab.h - one slab: a run of pages cut into objects of one size, with its free map outside.
+ *
+ * All functions but build and destroy are called with the list_lock of (cache, node) held.
+ */
+#ifndef SLABNODE_SLAB_H
+#define SLABNODE_SLAB_H
+
+#include "cache.h"
+
+/* Builds a slab on a fresh run of `node`; it is in the caller's hand. NULL: no memory. */
+struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache);
+/* Gives an empty slab that is on no list back. No lock held. */
+void sn_slab_destroy(struct sn_page *slab);
+
+/* Takes up to `want` free objects, lowest addresses first. Returns how many. */
+unsigned int sn_slab_take(struct sn_page *slab, const struct sn_cache *cache, void **objects,
+			  unsigned int want);
+/* Marks an object free.  Ends the program when `p` is no object of the slab, or free. */
+void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p);
+
+/* Moves the slab to the list that its counters say, adjusting cn->nr_free. */
+void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab);
+void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab);
+
+/* The slab that a pointer into a slab page lies in. */
+static inline struct sn_page *sn_slab_head(const void *p)
+{
+	struct sn_page *page = sn_page_at(sn_segment_of(p), sn_page_number(p));
+
+	return page - page->head;
+}
+
+#endif

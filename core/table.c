@@ -1,0 +1,384 @@
+/*
+ * table.c - building, publishing, closing and emptying tables; see table.h.
+ */
+#include "table.h"
+
+#include "meta.h"
+#include "rseq.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#define GUARD_WORDS 2	  /* words[-1] and words[-2]: a thread without rseq */
+#define FIRST_LIMIT 8	  /* entries of a fresh array that may be used */
+
+struct sn_lock sn_tables_lock;
+struct sn_lock sn_batch_lock;
+unsigned int sn_nr_cpus;
+_Alignas(4096) struct sn_table sn_empty_table;
+_Static_assert(sizeof(struct sn_table) == 4096, "the empty table is one read-only page");
+
+/* The array of a slot that has none: its NULL entry. Never written. */
+static void *no_array[1];
+
+static void **sets[SN_MAX_NODES + 1];		 /* words of each set; guarded by sn_tables_lock */
+static struct sn_table **tables[SN_MAX_NODES + 1]; /* [node][cpu]; same */
+static const uint8_t *cpu_node;			 /* home of each CPU in set 0 */
+static uint32_t array_start[SN_NR_CLASSES + 2]; /* in entries from the arrays' start */
+
+/* Counted, since an offline and the reaper may have the same tables closed at one time. */
+static unsigned int closed_count[SN_MAX_NODES + 1]; /* guarded by sn_tables_lock */
+
+static void **array_base(struct sn_table *table, unsigned int cache)
+{
+	return (void **)(table + 1) + array_start[cache];
+}
+
+bool sn_tables_init(unsigned int nr_cpus, const uint8_t *node_of_cpu)
+{
+	sn_nr_cpus = nr_cpus;
+	cpu_node = node_of_cpu;
+	for (unsigned int c = 1; c <= SN_NR_CLASSES; c++)
+		array_start[c + 1] = array_start[c] + 1 + sn_caches[c].array_limit;
+	for (unsigned int c = 1; c < SN_MAX_CACHES; c++)
+		sn_table_slot(&sn_empty_table, c)->top = no_array;
+	return mprotect(&sn_empty_table, sizeof(sn_empty_table), PROT_READ) == 0 || errno != 0;
+}
+
+unsigned int sn_set_home(unsigned int set, unsigned int cpu)
+{
+	if (set != SN_SET_LOCAL)
+		return set;
+	return cpu_node != NULL && cpu < sn_nr_cpus ? cpu_node[cpu] : SN_FIRST_NODE;
+}
+
+/* The table that a word should name now. sn_tables_lock held. */
+static struct sn_table *table_for(unsigned int set, unsigned int cpu)
+{
+	unsigned int target = sn_node_target(sn_set_home(set, cpu));
+	struct sn_table *table = target == SN_NODE_NONE || tables[target] == NULL
+					 ? NULL
+					 : tables[target][cpu];
+
+	return table == NULL || closed_count[target] > 0 ? &sn_empty_table : table;
+}
+
+static void publish_set(unsigned int set)
+{
+	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++)
+		__atomic_store_n(&sets[set][cpu], (void *)table_for(set, cpu), __ATOMIC_RELEASE);
+}
+
+void sn_tables_publish(void)
+{
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	for (unsigned int set = 0; set < sn_node_end; set++)
+		if (sets[set] != NULL)
+			publish_set(set);
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
+}
+
+void sn_tables_reset(void)
+{
+	for_each_node(node)
+		closed_count[node] = sn_node_state(sn_nodes[node]) == SN_OFFLINE;
+	for (unsigned int set = 0; set < sn_node_end; set++)
+		if (sets[set] != NULL)
+			publish_set(set);
+}
+
+void *const *sn_set_words(unsigned int set)
+{
+	void **words;
+
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	words = sets[set];
+	if (words == NULL) {
+		words = sn_meta_alloc((sn_nr_cpus + GUARD_WORDS) * sizeof(*words), 64);
+		if (words != NULL) {
+			for (unsigned int i = 0; i < GUARD_WORDS; i++)
+				words[i] = &sn_empty_table;
+			words += GUARD_WORDS;
+			sets[set] = words;
+			publish_set(set);
+		}
+	}
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
+	return words;
+}
+
+static struct sn_table *table_build(unsigned int node, unsigned int cpu)
+{
+	size_t entries = array_start[SN_NR_CLASSES + 1];
+	struct sn_table *table;
+
+	if (tables[node] == NULL)
+		tables[node] = sn_meta_alloc(sn_nr_cpus * sizeof(*tables[node]), 64);
+	if (tables[node] == NULL)
+		return NULL;
+	table = sn_meta_alloc(sizeof(*table) + entries * sizeof(void *), 64);
+	if (table == NULL)
+		return NULL;
+	table->node = (uint8_t)node;
+	table->cpu = (uint16_t)cpu;
+	for (unsigned int c = 1; c < sn_cache_end; c++) {
+		struct sn_slot *slot = sn_table_slot(table, c);
+
+		slot->top = c <= SN_NR_CLASSES ? array_base(table, c) : no_array;
+		if (c <= SN_NR_CLASSES)
+			slot->end = slot->top + sn_min(sn_caches[c].array_limit, FIRST_LIMIT);
+	}
+	for (unsigned int c = sn_cache_end; c < SN_MAX_CACHES; c++)
+		sn_table_slot(table, c)->top = no_array;
+	return table;
+}
+
+void sn_table_ensure(unsigned int set, unsigned int cpu)
+{
+	unsigned int target;
+
+	if (cpu >= sn_nr_cpus)
+		return;
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	target = sn_node_target(sn_set_home(set, cpu));
+	if (target != SN_NODE_NONE && sets[set] != NULL) {
+		if (tables[target] == NULL || tables[target][cpu] == NULL) {
+			struct sn_table *table = table_build(target, cpu);
+
+			if (table != NULL)
+				__atomic_store_n(&tables[target][cpu], table, __ATOMIC_RELEASE);
+		}
+		if (tables[target] != NULL && tables[target][cpu] != NULL)
+			__atomic_store_n(&sets[set][cpu], (void *)table_for(set, cpu),
+					 __ATOMIC_RELEASE);
+	}
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
+}
+
+struct sn_table *sn_table_at(unsigned int node, unsigned int cpu)
+{
+	struct sn_table **row = __atomic_load_n(&tables[node], __ATOMIC_ACQUIRE);
+
+	return row == NULL ? NULL : __atomic_load_n(&row[cpu], __ATOMIC_ACQUIRE);
+}
+
+
+void sn_tables_close(unsigned int node)
+{
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	closed_count[node]++;
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
+	sn_tables_publish();
+}
+
+void sn_tables_open(unsigned int node)
+{
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	closed_count[node]--;
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
+	sn_tables_publish();
+}
+
+int sn_tables_fence(void)
+{
+	if (sn_rseq_enabled)
+		return sn_rseq_fence();
+	/* Locked mode: whoever takes a table's lock from now on reads the word again under it. */
+	for_each_node(node)
+		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
+			struct sn_table *table = sn_table_at(node, cpu);
+
+			if (table != NULL) {
+				sn_lock_acquire(&table->lock, SN_RANK_TABLE);
+				sn_lock_release(&table->lock, SN_RANK_TABLE);
+			}
+		}
+	return 0;
+}
+
+/* Takes up to SN_BATCH_MAX entries out of a table that no word names; the lock keeps two
+ * drains (an offline's and the reaper's) apart, and stragglers of the locked mode. */
+static unsigned int take_entries(struct sn_table *table, struct sn_slot *slot, void **objects)
+{
+	unsigned int n = 0;
+
+	sn_lock_acquire(&table->lock, SN_RANK_TABLE);
+	while (n < SN_BATCH_MAX && *slot->top != NULL)
+		objects[n++] = *slot->top--;
+	sn_lock_release(&table->lock, SN_RANK_TABLE);
+	return n;
+}
+
+/* Hands a batch of one cache, of any homes, to the homes' stores. */
+static void give_back(unsigned int cache, void **objects, unsigned int n, bool to_slabs)
+{
+	for (unsigned int i = 0, end; i < n; i = end) {
+		unsigned int home = sn_segmap_entry(objects[i]);
+
+		for (end = i + 1; end < n && sn_segmap_entry(objects[end]) == home; end++)
+			;
+		if (to_slabs)
+			sn_cache_free_block(sn_nodes[home], cache, objects + i, end - i);
+		else
+			sn_cache_flush(sn_nodes[home], cache, objects + i, end - i);
+	}
+}
+
+static uint64_t drain_slot(struct sn_table *table, unsigned int cache, bool to_slabs)
+{
+	struct sn_slot *slot = sn_table_slot(table, cache);
+	void *objects[SN_BATCH_MAX];
+	uint64_t total = 0;
+	unsigned int n;
+
+	do {
+		sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
+		n = take_entries(table, slot, objects);
+		give_back(cache, objects, n, to_slabs);
+		sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
+		total += n;
+	} while (n > 0);
+	return total;
+}
+
+static uint64_t drain_table(struct sn_table *table, bool to_slabs)
+{
+	uint64_t total = 0;
+
+	for (unsigned int c = 1; c < sn_cache_end; c++)
+		total += drain_slot(table, c, to_slabs);
+	return total;
+}
+
+uint64_t sn_tables_drain(unsigned int node, bool to_slabs)
+{
+	uint64_t total = 0;
+
+	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
+		struct sn_table *table = sn_table_at(node, cpu);
+
+		if (table != NULL)
+			total += drain_table(table, to_slabs);
+	}
+	return total;
+}
+
+typedef uint64_t table_fn(struct sn_table *table, unsigned int arg);
+
+/* Closes, fences and opens all tables of one node around fn. */
+static uint64_t with_tables_closed(unsigned int node, table_fn *fn, unsigned int arg)
+{
+	uint64_t total = 0;
+
+	if (__atomic_load_n(&tables[node], __ATOMIC_ACQUIRE) == NULL)
+		return 0;
+	sn_tables_close(node);
+	if (sn_tables_fence() == 0)
+		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++)
+			if (sn_table_at(node, cpu) != NULL)
+				total += fn(sn_table_at(node, cpu), arg);
+	sn_tables_open(node);
+	return total;
+}
+
+static uint64_t drain_one_cache(struct sn_table *table, unsigned int cache)
+{
+	return drain_slot(table, cache, true);
+}
+
+uint64_t sn_tables_drain_cache(unsigned int cache)
+{
+	uint64_t total = 0;
+
+	for_each_node(node)
+		total += with_tables_closed(node, drain_one_cache, cache);
+	return total;
+}
+
+/* Empties a table whose CPU did nothing since the last round. */
+static uint64_t reap_table(struct sn_table *table, unsigned int everything)
+{
+	bool idle = table->misses == 0;
+
+	table->misses = 0;
+	return idle || everything ? drain_table(table, true) : 0;
+}
+
+uint64_t sn_tables_reap(bool everything)
+{
+	uint64_t total = 0;
+
+	for_each_node(node)
+		total += with_tables_closed(node, reap_table, everything);
+	return total;
+}
+
+unsigned int sn_table_grow(struct sn_table *table, unsigned int cache)
+{
+	unsigned int limit = sn_caches[cache].array_limit;
+	struct sn_slot *slot = sn_table_slot(table, cache);
+	void **base, **end;
+	unsigned int have;
+
+	if (table == &sn_empty_table)
+		return 0;
+	if (cache > SN_NR_CLASSES)
+		return slot->end == NULL ? 0 : limit;
+	base = array_base(table, cache);
+	end = __atomic_load_n(&slot->end, __ATOMIC_RELAXED);
+	have = sn_min((unsigned int)(end - base) * 2, limit);
+	/* Several threads may do this at once: each stores a value within the array, and more
+	 * room than another thought of is no harm. */
+	__atomic_store_n(&slot->end, base + have, __ATOMIC_RELAXED);
+	table->misses++;
+	return have;
+}
+
+void sn_table_install(struct sn_table *table, unsigned int cache, void *const *words)
+{
+	struct sn_slot *slot = sn_table_slot(table, cache);
+	unsigned int limit = sn_caches[cache].array_limit;
+	void **array;
+
+	if (table == &sn_empty_table || slot->top != no_array)
+		return;
+	array = sn_meta_alloc((limit + 1) * sizeof(*array), 64);
+	if (array == NULL)
+		return;
+	/* While end is NULL the slot is full whatever top says: top first, then end. */
+	if (sn_rseq_enabled) {
+		if (!sn_rseq_install(words, SN_SLOT(cache), table, no_array, array))
+			return;
+	} else {
+		sn_lock_acquire(&table->lock, SN_RANK_TABLE);
+		if (slot->top != no_array)
+			array = NULL;
+		else
+			slot->top = array;
+		sn_lock_release(&table->lock, SN_RANK_TABLE);
+		if (array == NULL)
+			return;
+	}
+	__atomic_store_n(&slot->end, array + limit, __ATOMIC_RELEASE);
+}
+
+uint64_t sn_tables_count(unsigned int node, unsigned int cache)
+{
+	uint64_t total = 0;
+
+	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
+		struct sn_table *table = sn_table_at(node, cpu);
+		void **top;
+
+		if (table == NULL)
+			continue;
+		/* Entries below the top are never NULL, the base always is. */
+		top = __atomic_load_n(&sn_table_slot(table, cache)->top, __ATOMIC_RELAXED);
+		if (cache <= SN_NR_CLASSES)
+			total += (uint64_t)(top - array_base(table, cache));
+		else
+			for (; __atomic_load_n(top, __ATOMIC_RELAXED) != NULL; top--)
+				total++;
+	}
+	return total;
+}

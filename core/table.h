@@ -1,0 +1,106 @@
+/*
+ * table.h - the array caches: per (CPU, node) a table with one array per object cache.
+ *
+ *	thread --> set of words --> table of (CPU, node) --> slot of the cache --> array
+ *	           words[cpu]       node, slots              top, end              NULL o o o . .
+ *	                                                                                ^top    ^end
+ *
+ * A slot's array begins with a NULL entry, so that taking from an empty array finds NULL and
+ * needs no other check; `end` is the last entry that may be used, 0 where there is no array.
+ *
+ * A set belongs to a home: "the node of the CPU that I run on" (set 0, real machines), or one
+ * node (a thread with a simulated CPU, or with a preferred node).  words[cpu] of the set of
+ * home h names the table of (cpu, target of h): h itself while it is usable, else its
+ * stand-in.  All that a sequence touches it reaches through that one word:
+ *
+ *   - words are written under sn_tables_lock only, by nobody else;
+ *   - slots and arrays are written by sequences that began by loading the word (or under the
+ *     table's lock, in locked mode), and by the control side only while no word names the table
+ *     and a fence has passed.
+ *
+ * To close a table: replace every word that names it by the empty table (which is empty and
+ * full at once, and read-only), then fence.  This is the RCU pattern with the sequence as the
+ * read side: "Re: Memory hotplug: rough idea of pgdat removing" wanted it of the kernel.
+ */
+#ifndef SLABNODE_TABLE_H
+#define SLABNODE_TABLE_H
+
+#include "cache.h"
+
+struct sn_slot {
+	void **top; /* newest entry */
+	void **end; /* last entry that may be used */
+};
+
+/* Slot 0 would belong to cache 0, which does not exist: the header stands there. */
+struct sn_table {
+	uint8_t node; /* whose objects, and those lent to it; 0 in the empty table */
+	uint16_t cpu;
+	struct sn_lock lock; /* guards all slots: in locked mode, and while no word names it */
+	uint32_t misses; /* refills and flushes, a hint for the reaper */
+	struct sn_slot slot[SN_MAX_CACHES - 1];
+};
+_Static_assert(offsetof(struct sn_table, slot) == sizeof(struct sn_slot),
+	       "the header takes the place of slot 0");
+
+#define SN_SLOT(cache) ((size_t)(cache) * sizeof(struct sn_slot))
+
+static inline struct sn_slot *sn_table_slot(struct sn_table *table, unsigned int cache)
+{
+	return &table->slot[cache - 1];
+}
+
+extern struct sn_lock sn_tables_lock;
+/* Held by a drain while it has a batch of objects in hand, so that a fork waits for one batch
+ * and no object is on nobody's list in the child. */
+extern struct sn_lock sn_batch_lock;
+extern unsigned int sn_nr_cpus;
+extern struct sn_table sn_empty_table;
+
+#define SN_SET_LOCAL 0 /* the set whose home is the node of the current CPU */
+
+/* Start-up: `nr_cpus` possible CPUs (shards in locked mode). false: no memory. */
+bool sn_tables_init(unsigned int nr_cpus, const uint8_t *node_of_cpu);
+/* The words of a home's set, built on first use; NULL: no memory. */
+void *const *sn_set_words(unsigned int set);
+/* The home node that a CPU has in a set. */
+unsigned int sn_set_home(unsigned int set, unsigned int cpu);
+/* Builds and publishes the table that (set, cpu) should name now, when it does not exist. */
+void sn_table_ensure(unsigned int set, unsigned int cpu);
+/* Takes the node's tables out of all words (no fence), and forbids publishing them. */
+void sn_tables_close(unsigned int node);
+/* Undoes one close, and writes all words anew from the nodes' states. */
+void sn_tables_open(unsigned int node);
+void sn_tables_publish(void);
+/* Closes exactly the tables of nodes that are away: at start, and in a forked child. No other
+ * thread runs. */
+void sn_tables_reset(void);
+/* After close or publish: no thread uses a table by an older word. 0 or negative errno. */
+int sn_tables_fence(void);
+/* Empties the closed tables of a node into stores or slabs. Returns objects. */
+uint64_t sn_tables_drain(unsigned int node, bool to_slabs);
+/* Takes one CPU's idle tables out, empties and returns them: cache_reap's. */
+uint64_t sn_tables_reap(bool everything);
+/* Gives the slot more room, up to the cache's limit; the slot's capacity afterwards. */
+unsigned int sn_table_grow(struct sn_table *table, unsigned int cache);
+/* The number of objects in the arrays of `node`'s tables for a cache; approximate. */
+uint64_t sn_tables_count(unsigned int node, unsigned int cache);
+/* Removes every entry of a cache from all tables (the cache is being destroyed or shrunk). */
+uint64_t sn_tables_drain_cache(unsigned int cache);
+/* Gives a slot of an object cache its array. */
+void sn_table_install(struct sn_table *table, unsigned int cache, void *const *words);
+/* Tables that exist, for the fork handler and statistics: NULL when none. */
+struct sn_table *sn_table_at(unsigned int node, unsigned int cpu);
+
+/*
+ * The locked variant of the sequences: the same slots under the table's lock.  A shard that is
+ * busy is left for the next one (*shard is the caller's to keep); so a signal handler that
+ * interrupts a holder never waits for it.
+ */
+void *sn_locked_pop(void *const *words, uint16_t *shard, unsigned int cache);
+unsigned int sn_locked_pop_many(void *const *words, uint16_t *shard, unsigned int cache,
+				void **objects, unsigned int want);
+unsigned int sn_locked_push_many(void *const *words, uint16_t *shard, unsigned int cache,
+				 void *const *objects, unsigned int count, unsigned int home);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * thread.c - see thread.h.
+ */
+#include "thread.h"
+
+#include "core.h"
+#include "rseq.h"
+
+_Thread_local struct sn_thread sn_self SN_TLS;
+
+static _Atomic uint32_t next_shard;
+
+void sn_internal_enter(void)
+{
+	sn_self.internal++;
+	sn_self.fast = NULL;
+}
+
+void sn_internal_leave(void)
+{
+	sn_self.internal--;
+	if (sn_self.internal == 0 && sn_rseq_enabled && sn_self.ready)
+		sn_self.fast = sn_self.words;
+}
+
+static void use_set(struct sn_thread *self, unsigned int set)
+{
+	void *const *words = sn_set_words(set);
+
+	if (words == NULL)
+		return;
+	self->set = (uint8_t)set;
+	self->words = words;
+	self->ready = 1;
+	self->fast = sn_rseq_enabled && self->internal == 0 ? words : NULL;
+}
+
+/* On real nodes a thread's home follows its CPU; in simulation it is given one to keep. */
+static unsigned int default_set(void)
+{
+	unsigned int node;
+
+	if (!sn_placement->simulated || sn_placement->thread_node == NULL)
+		return SN_SET_LOCAL;
+	node = sn_placement->thread_node();
+	return node < sn_node_end && sn_nodes[node] != NULL ? node : SN_FIRST_NODE;
+}
+
+bool sn_thread_setup(struct sn_thread *self)
+{
+	if (self->ready)
+		return true;
+	if (!sn_core_started())
+		return false;
+	self->shard = (uint16_t)(atomic_fetch_add(&next_shard, 1) % sn_nr_cpus);
+	use_set(self, default_set());
+	return self->ready;
+}
+
+int sn_thread_prefer(unsigned int node)
+{
+	struct sn_thread *self = &sn_self;
+
+	if (!sn_thread_setup(self))
+		return -EAGAIN;
+	if (node != SN_NODE_NONE && (node >= sn_node_end || sn_nodes[node] == NULL))
+		return -ENODEV;
+	use_set(self, node == SN_NODE_NONE ? default_set() : node);
+	return 0;
+}
+
+unsigned int sn_thread_cpu(const struct sn_thread *self)
+{
+	int cpu;
+
+	if (!sn_rseq_enabled)
+		return self->shard;
+	cpu = sn_rseq_cpu();
+	return cpu < 0 || (unsigned int)cpu >= sn_nr_cpus ? 0 : (unsigned int)cpu;
+}
+
+unsigned int sn_thread_home(const struct sn_thread *self)
+{
+	return sn_set_home(self->set, sn_thread_cpu(self));
+}

@@ -1,0 +1,36 @@
+/*
+ * thread.h - what the allocator knows of the calling thread: a few words of TLS.
+ *
+ * Nothing is cached per thread, so a thread's death needs no destructor, and a thread that
+ * sleeps for ever holds nothing back.  Initial-exec TLS: access never allocates.
+ */
+#ifndef SLABNODE_THREAD_H
+#define SLABNODE_THREAD_H
+
+#include "table.h"
+
+struct sn_thread {
+	void *const *fast;  /* words for the sequences; NULL sends every call to the slow path:
+			       not yet set up, locked mode, or inside the library itself */
+	void *const *words; /* the thread's set, in either mode */
+	uint16_t shard;	    /* locked mode */
+	uint8_t set;	    /* SN_SET_LOCAL or the home node */
+	uint8_t ready;	    /* words are set up */
+	uint16_t internal;  /* > 0: libc works on our behalf, allocate from the internal node */
+};
+
+extern _Thread_local struct sn_thread sn_self SN_TLS;
+
+/* Between these, the calling thread allocates from the internal node.  They nest. */
+void sn_internal_enter(void);
+void sn_internal_leave(void);
+/* Gives the thread its home; false while the library is not started. Slow path. */
+bool sn_thread_setup(struct sn_thread *self);
+/* The thread's home becomes `node` (its preferred node), or its CPU's again (SN_NODE_NONE). */
+int sn_thread_prefer(unsigned int node);
+/* The home node of the calling thread now. */
+unsigned int sn_thread_home(const struct sn_thread *self);
+/* The index into words that the thread would use now. */
+unsigned int sn_thread_cpu(const struct sn_thread *self);
+
+#endif

@@ -1,0 +1,113 @@
+/*
+ * slabnode.h - the public interface of libslabnode.so.
+ *
+ * Link with -lslabnode (pkg-config slabnode), or look the functions up with dlsym() in a
+ * program that merely runs under LD_PRELOAD=libslabnode.so.
+ *
+ * Nodes are named by the operating system's numbers.  Functions that return int return 0 (or a
+ * value >= 0 where stated) on success and a negative errno value on failure.  Unless stated
+ * otherwise every function may be called from any thread at any time, with no lock of the
+ * library's held; none may be called from a signal handler.
+ */
+#ifndef SLABNODE_H
+#define SLABNODE_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SLABNODE_VERSION_MAJOR 0
+#define SLABNODE_VERSION_MINOR 1
+
+/* The library's version, "0.1.0". */
+const char *slabnode_version(void);
+
+/* --- nodes ------------------------------------------------------------------------------- */
+
+enum slabnode_state {
+	SLABNODE_OFFLINE,
+	SLABNODE_GOING_ONLINE,
+	SLABNODE_ONLINE,
+	SLABNODE_GOING_OFFLINE
+};
+
+/* One more than the highest node number; numbers may have holes. */
+int slabnode_max_node(void);
+/* The state of a node (enum slabnode_state), or -ENODEV. */
+int slabnode_node_state(int node);
+
+/*
+ * `size` bytes (aligned to 16) from this node and no other.  NULL with errno ENODEV (no such
+ * node), EBUSY (the node is offline, leaving, or cordoned) or ENOMEM (it is full).  Freed with
+ * free().
+ */
+void *slabnode_malloc_node(size_t size, int node);
+
+/*
+ * The node on which the object's memory is now: where its first page really is, by the
+ * simulator's ledger or by asking the kernel (one system call); for a page that was never
+ * touched the node its policy names.  -ENOENT for a pointer that is not slabnode's.
+ */
+int slabnode_node_of(const void *ptr);
+
+/*
+ * The calling thread prefers a node for what it allocates from now on; -1: the node of the CPU
+ * it runs on, as at the start.  While a preferred node is away the thread gets memory of the
+ * node's stand-in, and of the node itself again as soon as it returns.  -ENODEV.
+ */
+int slabnode_prefer_node(int node);
+
+/* --- lifecycle --------------------------------------------------------------------------- */
+
+enum slabnode_policy {
+	SLABNODE_STRICT, /* only when nothing lives on the node (-EBUSY otherwise) */
+	SLABNODE_WAIT,	 /* until the last object is freed, or the timeout passes */
+	SLABNODE_MIGRATE /* pages that live there move to other nodes, addresses unchanged */
+};
+
+/*
+ * Takes a node out of service and returns when that is done or has failed.  timeout_ms < 0:
+ * none.  -EBUSY (live memory, the last usable node, the opposite request under way), -ENOMEM
+ * (no room elsewhere), -ETIMEDOUT, -ECANCELED, -EPERM, -ENODEV.  After a failure the node is
+ * as it was before.  message (may be NULL) receives the reason.
+ */
+int slabnode_offline(int node, enum slabnode_policy policy, long timeout_ms, char *message,
+		     size_t message_size);
+/* Brings a node back; rebalance != 0: its pages that were moved away return. */
+int slabnode_online(int node, int rebalance, char *message, size_t message_size);
+/* Cancels an offline under way; 0 also when nothing is under way. */
+int slabnode_cancel(int node);
+/* Stops and resumes new allocations on a node; drains nothing. */
+int slabnode_cordon(int node);
+int slabnode_uncordon(int node);
+
+/* --- object caches ----------------------------------------------------------------------- */
+
+struct slabnode_cache;
+
+/*
+ * A cache of objects of `size` bytes (at most 32 KiB), aligned to `align` (a power of two of at
+ * most 4096, 0: 16).  ctor (may be NULL) is run once on each object when its slab is built;
+ * objects are handed out as they were freed.  NULL with errno EINVAL, ENOSPC (no more than 215
+ * caches exist at once) or ENOMEM.
+ */
+struct slabnode_cache *slabnode_cache_create(const char *name, size_t size, size_t align,
+					     void (*ctor)(void *));
+/* -EBUSY while objects of the cache are allocated. */
+int slabnode_cache_destroy(struct slabnode_cache *cache);
+/* An object near the calling thread, or NULL with errno ENOMEM. */
+void *slabnode_cache_alloc(struct slabnode_cache *cache);
+/* An object of this node: NULL with errno as slabnode_malloc_node(). */
+void *slabnode_cache_alloc_node(struct slabnode_cache *cache, int node);
+/* object may be NULL.  free() does the same.  errno is kept. */
+void slabnode_cache_free(struct slabnode_cache *cache, void *object);
+/* Gives cached objects and empty slabs back to the system; bytes given back. */
+size_t slabnode_cache_shrink(struct slabnode_cache *cache);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
