@@ -16,28 +16,28 @@
 #include <stdint.h>
 
 #define SN_PAGE_SHIFT 12
-#define SN_PAGE_SIZE ((size_t)1 << SN_PAGE_SHIFT)
+#define SN_PAGE_SIZE  ((size_t)1 << SN_PAGE_SHIFT)
 
 /* Node indexes.  An index is dense and never reused; the operating system's node number
  * stands in struct sn_node.  Index 0 means "not ours", so that the segment map can be
  * zero-filled memory; index 1 is the internal node, which serves what libc allocates on the
  * library's own behalf and never leaves. */
-#define SN_NODE_NONE 0
+#define SN_NODE_NONE	 0
 #define SN_NODE_INTERNAL 1
-#define SN_FIRST_NODE 2
-#define SN_MAX_NODES 127
+#define SN_FIRST_NODE	 2
+#define SN_MAX_NODES	 127
 /* Set in a segment map entry for the later segments of a span: no header stands there. */
 #define SN_SEG_CONTINUED 0x80
 
 /* Cache indexes: 0 is "no slab" in a segment's page map. */
 #define SN_MAX_CACHES 256
 
-#define sn_likely(x) __builtin_expect(!!(x), 1)
-#define sn_unlikely(x) __builtin_expect(!!(x), 0)
-#define SN_NOINLINE __attribute__((noinline))
-#define SN_COLD __attribute__((cold, noinline))
-#define SN_INLINE static inline __attribute__((always_inline))
-#define SN_TLS __attribute__((tls_model("initial-exec")))
+#define sn_likely(x)	 __builtin_expect(!!(x), 1)
+#define sn_unlikely(x)	 __builtin_expect(!!(x), 0)
+#define SN_NOINLINE	 __attribute__((noinline))
+#define SN_COLD		 __attribute__((cold, noinline))
+#define SN_INLINE	 static inline __attribute__((always_inline))
+#define SN_TLS		 __attribute__((tls_model("initial-exec")))
 #define SN_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 #define sn_min(a, b) ((a) < (b) ? (a) : (b))

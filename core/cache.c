@@ -26,7 +26,7 @@
 /* Empty slabs that (cache, node) keeps, so that a program at a boundary does not build and
  * destroy one again and again. */
 #define FREE_SLABS_KEPT 1
-#define DESTROY_MAX 16
+#define DESTROY_MAX	16
 
 struct sn_cache sn_caches[SN_MAX_CACHES];
 unsigned int sn_cache_end;
@@ -351,8 +351,8 @@ int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(vo
 static void cache_drain_all(unsigned int index)
 {
 	sn_tables_drain_cache(index);
-	for_each_node(here) {
-		for_each_node(home)
+	for_each_node (here) {
+		for_each_node (home)
 			sn_alien_drain(here, home, index, true);
 		sn_cache_drain_shared(sn_nodes[here], index);
 		sn_cache_shrink_node(sn_nodes[here], index);
@@ -363,14 +363,12 @@ uint64_t sn_cache_shrink(unsigned int index)
 {
 	uint64_t before = 0, after = 0;
 
-	for_each_node(n)
+	for_each_node (n)
 		before += sn_cache_node(sn_nodes[n], index)->nr_slabs;
 	cache_drain_all(index);
-	for_each_node(n)
+	for_each_node (n)
 		after += sn_cache_node(sn_nodes[n], index)->nr_slabs;
-	return before > after
-		       ? (before - after) * sn_caches[index].slab_pages << SN_PAGE_SHIFT
-		       : 0;
+	return before > after ? (before - after) * sn_caches[index].slab_pages << SN_PAGE_SHIFT : 0;
 }
 
 int sn_cache_destroy(unsigned int index)
@@ -379,7 +377,7 @@ int sn_cache_destroy(unsigned int index)
 
 	cache_drain_all(index);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	for_each_node(n)
+	for_each_node (n)
 		if (sn_cache_node(sn_nodes[n], index)->nr_out != 0)
 			error = -EBUSY;
 	if (error == 0)

@@ -48,8 +48,8 @@ struct sn_alien {
 
 struct sn_cache_node {
 	struct sn_lock list_lock;
-	uint8_t active;	     /* was ever used: the fork handler and statistics skip others */
-	uint32_t nr_free;    /* slabs on the free list */
+	uint8_t active;	  /* was ever used: the fork handler and statistics skip others */
+	uint32_t nr_free; /* slabs on the free list */
 	uint32_t nr_slabs;
 	uint64_t nr_objects; /* in all slabs */
 	uint64_t nr_out;     /* objects that slabs have handed out, wherever they are now */

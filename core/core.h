@@ -14,10 +14,10 @@ void sn_core_early(void);
 bool sn_core_started(void);
 
 struct sn_core_config {
-	bool locked;		/* do not use restartable sequences */
+	bool locked;		   /* do not use restartable sequences */
 	const char *locked_reason; /* shown in status when locked */
-	unsigned int nr_cpus;	/* possible CPUs; 0: unknown, forces the locked mode */
-	const uint8_t *cpu_node; /* node index of each CPU (real machines), or NULL */
+	unsigned int nr_cpus;	   /* possible CPUs; 0: unknown, forces the locked mode */
+	const uint8_t *cpu_node;   /* node index of each CPU (real machines), or NULL */
 };
 /* After the nodes were added.  false: no memory (the internal node goes on serving). */
 bool sn_core_start(const struct sn_core_config *config);

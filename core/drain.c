@@ -30,7 +30,7 @@ static void pass_locks(struct sn_node *node)
 
 		sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 		sn_lock_release(&cn->list_lock, SN_RANK_LIST);
-		for_each_node(other) {
+		for_each_node (other) {
 			struct sn_alien *alien = sn_alien_of(other, node->index, c);
 
 			if (alien == NULL)
@@ -65,7 +65,7 @@ static uint64_t drain_pass(struct sn_node *node)
 	uint64_t total = sn_tables_drain(node->index, true);
 
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
-		for_each_node(other) {
+		for_each_node (other) {
 			sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
 			total += sn_alien_drain(other, node->index, c, true);
 			total += sn_alien_drain(node->index, other, c, false);
@@ -81,7 +81,7 @@ uint64_t sn_drain_stores_open(struct sn_node *node)
 	uint64_t total = 0;
 
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
-		for_each_node(other)
+		for_each_node (other)
 			total += sn_alien_drain(other, node->index, c, true);
 		total += sn_cache_drain_shared(node, c);
 	}
@@ -156,7 +156,8 @@ unsigned int sn_drain_holders(struct sn_node *node, struct sn_holder *holders, u
 
 		if (!cn->active)
 			continue;
-		row = (struct sn_holder){.objects = cache_out(cn), .slabs = cn->nr_slabs - cn->nr_free};
+		row = (struct sn_holder){.objects = cache_out(cn),
+					 .slabs = cn->nr_slabs - cn->nr_free};
 		row.bytes = row.objects * sn_caches[c].size;
 		memcpy(row.cache, sn_caches[c].name, sizeof(row.cache));
 		if (row.objects > 0)

@@ -146,9 +146,8 @@ static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool 
 	struct sn_segment *span = NULL;
 
 	for (int attempt = 0; attempt < 2 && span == NULL; attempt++) {
-		if (attempt > 0 && sn_spans_purge(node, SN_ALL_PAGES) +
-						   sn_pages_purge(node, SN_ALL_PAGES) ==
-					   0)
+		if (attempt > 0 &&
+		    sn_spans_purge(node, SN_ALL_PAGES) + sn_pages_purge(node, SN_ALL_PAGES) == 0)
 			break;
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		if (sn_node_usable(node)) {

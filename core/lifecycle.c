@@ -44,8 +44,8 @@
 #include <string.h>
 
 #define STRICT_LOOK_AGAIN_MS 100
-#define MIGRATE_RETRY_MS 5000
-#define DEFAULT_STALL_MS 20
+#define MIGRATE_RETRY_MS     5000
+#define DEFAULT_STALL_MS     20
 
 /* Who changes a node.  One record a node, never freed. */
 struct sn_transition {
@@ -53,9 +53,9 @@ struct sn_transition {
 	bool online;
 	enum sn_policy policy;
 	uint64_t begin_ns;
-	_Atomic uint32_t phase;	   /* enum sn_phase */
-	_Atomic uint32_t cancel;   /* somebody wants it undone */
-	_Atomic uint32_t finished; /* counts transitions that ended: joiners sleep on it */
+	_Atomic uint32_t phase;		 /* enum sn_phase */
+	_Atomic uint32_t cancel;	 /* somebody wants it undone */
+	_Atomic uint32_t finished;	 /* counts transitions that ended: joiners sleep on it */
 	struct sn_lifecycle_result last; /* of the one that ended last */
 };
 
@@ -89,12 +89,14 @@ const char *sn_errno_name(int error)
 		int error;
 		const char *name;
 	} names[] = {
-		{EBUSY, "EBUSY"},     {EINVAL, "EINVAL"},	{ENOMEM, "ENOMEM"},
-		{ENODEV, "ENODEV"},   {ETIMEDOUT, "ETIMEDOUT"}, {ECANCELED, "ECANCELED"},
-		{EPERM, "EPERM"},     {ENOSYS, "ENOSYS"},	{EDEADLK, "EDEADLK"},
-		{EACCES, "EACCES"},   {ENOSPC, "ENOSPC"},	{EAGAIN, "EAGAIN"},
-		{ENOENT, "ENOENT"},   {EIO, "EIO"},		{EFAULT, "EFAULT"},
-		{ENOTSUP, "ENOTSUP"},
+	    {EBUSY, "EBUSY"},	      {EINVAL, "EINVAL"},
+	    {ENOMEM, "ENOMEM"},	      {ENODEV, "ENODEV"},
+	    {ETIMEDOUT, "ETIMEDOUT"}, {ECANCELED, "ECANCELED"},
+	    {EPERM, "EPERM"},	      {ENOSYS, "ENOSYS"},
+	    {EDEADLK, "EDEADLK"},     {EACCES, "EACCES"},
+	    {ENOSPC, "ENOSPC"},	      {EAGAIN, "EAGAIN"},
+	    {ENOENT, "ENOENT"},	      {EIO, "EIO"},
+	    {EFAULT, "EFAULT"},	      {ENOTSUP, "ENOTSUP"},
 	};
 
 	for (size_t i = 0; i < SN_ARRAY_SIZE(names); i++)
@@ -116,8 +118,8 @@ static void result_begin(struct sn_lifecycle_result *result, unsigned int node)
 	}
 }
 
-__attribute__((format(printf, 3, 4))) static int
-result_fail(struct sn_lifecycle_result *result, int error, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int result_fail(struct sn_lifecycle_result *result,
+							     int error, const char *format, ...)
 {
 	va_list args;
 
@@ -131,8 +133,10 @@ result_fail(struct sn_lifecycle_result *result, int error, const char *format, .
 static void result_unmovable(struct sn_lifecycle_result *result, const struct sn_move_result *moved)
 {
 	const struct sn_unmovable rows[] = {
-		{"pinned", moved->busy},     {"shared after fork", moved->shared},
-		{"no room", moved->no_room}, {"failed", moved->failed},
+	    {"pinned", moved->busy},
+	    {"shared after fork", moved->shared},
+	    {"no room", moved->no_room},
+	    {"failed", moved->failed},
 	};
 
 	result->nr_unmovable = 0;
@@ -207,7 +211,7 @@ static void set_state(struct sn_node *node, enum sn_node_state state)
  * one.  Lifecycle lock held. */
 static void find_standins(void)
 {
-	for_each_node(n) {
+	for_each_node (n) {
 		if (sn_node_state(sn_nodes[n]) != SN_OFFLINE || atomic_load(&sn_standin[n]) != 0)
 			continue;
 		atomic_store(&sn_standin[n], (uint8_t)sn_node_target(n));
@@ -217,7 +221,7 @@ static void find_standins(void)
 /* Nodes lent to `node` are lent to nobody for now.  Lifecycle lock held. */
 static void recall_loans(unsigned int node)
 {
-	for_each_node(n)
+	for_each_node (n)
 		if (n != node && atomic_load(&sn_standin[n]) == node)
 			atomic_store(&sn_standin[n], SN_NODE_NONE);
 }
@@ -230,8 +234,9 @@ static void rebind_ranges(void)
 	if (sn_placement->bind_range == NULL)
 		return;
 	sn_node_usable_mask(&allowed);
-	for_each_node(n)
-		for (struct sn_range *range = sn_nodes[n]->ranges; range != NULL; range = range->next)
+	for_each_node (n)
+		for (struct sn_range *range = sn_nodes[n]->ranges; range != NULL;
+		     range = range->next)
 			sn_placement->bind_range(range->base, range->nr_segments << SN_SEG_SHIFT, n,
 						 &allowed);
 }
@@ -255,11 +260,11 @@ static int step(const char *name)
 static void report(struct offline *o, enum sn_phase phase, uint64_t done, uint64_t total)
 {
 	struct sn_progress progress = {
-		.os_node = o->node->os_number,
-		.phase = phase,
-		.done = done,
-		.total = total,
-		.elapsed_ms = (sn_now_ns() - o->begin_ns) / 1000000,
+	    .os_node = o->node->os_number,
+	    .phase = phase,
+	    .done = done,
+	    .total = total,
+	    .elapsed_ms = (sn_now_ns() - o->begin_ns) / 1000000,
 	};
 
 	atomic_store(&o->node->transition->phase, phase);
@@ -302,7 +307,7 @@ static int check_room(const struct sn_node *node, const struct sn_nodemask *to,
 
 	if (sn_placement->room == NULL)
 		return 0;
-	for_each_node(n) {
+	for_each_node (n) {
 		size_t free = sn_mask_has(to, n) ? sn_placement->room(n) : 0;
 
 		room = free > UINT64_MAX - room ? UINT64_MAX : room + free;
@@ -473,13 +478,13 @@ static void migration_init(struct offline *o, struct sn_migration *m)
 	unsigned int stall = request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
 
 	*m = (struct sn_migration){
-		.node = o->node,
-		.from = o->node->index,
-		.order = o->node->fallback,
-		.max_stall_ns = stall * 1000000ull,
-		.stop = must_stop,
-		.progress = migrate_progress,
-		.arg = o,
+	    .node = o->node,
+	    .from = o->node->index,
+	    .order = o->node->fallback,
+	    .max_stall_ns = stall * 1000000ull,
+	    .stop = must_stop,
+	    .progress = migrate_progress,
+	    .arg = o,
 	};
 	sn_node_usable_mask(&m->to);
 	for (unsigned int w = 0; sn_mask_count(&request->to) > 0 && w < SN_NODE_MASK_WORDS; w++)
@@ -493,11 +498,11 @@ static int fail_unmoved(struct offline *o, const struct sn_migration *m)
 	result_unmovable(o->result, moved);
 	if (moved->no_room > 0)
 		return result_fail(o->result, -ENOMEM,
-				   "no room elsewhere for %zu pages of the node",
-				   moved->no_room);
-	return fail_busy(o, -EBUSY, moved->busy > 0	? "pinned pages would not move"
-				    : moved->shared > 0 ? "pages shared after fork would not move"
-							: "pages would not move");
+				   "no room elsewhere for %zu pages of the node", moved->no_room);
+	return fail_busy(o, -EBUSY,
+			 moved->busy > 0     ? "pinned pages would not move"
+			 : moved->shared > 0 ? "pages shared after fork would not move"
+					     : "pages would not move");
 }
 
 /* Passes over the node until a query finds no page of it left there. */
@@ -624,7 +629,8 @@ static void abandon(struct offline *o)
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	o->result->state = SN_ONLINE;
 	o->claimed = false;
-	sn_event_add(o->node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE", o->result->message);
+	sn_event_add(o->node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE",
+		     o->result->message);
 	finish(o);
 }
 
@@ -709,8 +715,8 @@ static bool set_begin(struct offline *set, const unsigned int *node, unsigned in
 	return valid;
 }
 
-int sn_offline(const unsigned int *node, unsigned int count, const struct sn_offline_request *request,
-	       struct sn_lifecycle_result *result)
+int sn_offline(const unsigned int *node, unsigned int count,
+	       const struct sn_offline_request *request, struct sn_lifecycle_result *result)
 {
 	struct offline set[SN_MAX_NODES];
 	int error = 0;
@@ -750,10 +756,10 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 {
 	const uint8_t order[2] = {(uint8_t)node->index, 0};
 	struct sn_migration m = {
-		.node = node,
-		.order = order,
-		.max_stall_ns = DEFAULT_STALL_MS * 1000000ull,
-		.stop = never_stop,
+	    .node = node,
+	    .order = order,
+	    .max_stall_ns = DEFAULT_STALL_MS * 1000000ull,
+	    .stop = never_stop,
 	};
 
 	sn_mask_add(&m.to, node->index);
@@ -828,7 +834,8 @@ static int online_carry_out(struct sn_node *node, unsigned int standin,
 	if (error == 0)
 		error = step("online");
 	if (error != 0)
-		return result_fail(result, error, "the node's structures: %s", sn_errno_name(error));
+		return result_fail(result, error, "the node's structures: %s",
+				   sn_errno_name(error));
 	return 0;
 }
 
@@ -939,8 +946,8 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	node = sn_nodes[index];
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	if (cordon && sn_node_usable(node) && sn_node_count_usable() == 1) {
-		error = result_fail(result, -EBUSY, "node %d is the last usable node",
-				    node->os_number);
+		error =
+		    result_fail(result, -EBUSY, "node %d is the last usable node", node->os_number);
 	} else {
 		result->already = (node->cordoned != 0) == cordon;
 		atomic_store(&node->cordoned, cordon);
@@ -986,7 +993,7 @@ void sn_lifecycle_start(void)
  * is undone.  No sequence can be under way, so no fence is needed. */
 void sn_lifecycle_fork_child(void)
 {
-	for_each_node(n) {
+	for_each_node (n) {
 		struct sn_node *node = sn_nodes[n];
 
 		if (!transition_active(node))

@@ -47,16 +47,16 @@ struct sn_unmovable {
 
 struct sn_offline_request {
 	enum sn_policy policy;
-	int64_t timeout_ms;	 /* negative: none */
-	struct sn_nodemask to;	 /* targets of a migration, empty: any usable node */
+	int64_t timeout_ms;	   /* negative: none */
+	struct sn_nodemask to;	   /* targets of a migration, empty: any usable node */
 	unsigned int max_stall_ms; /* 0: default, 20 */
-	bool whole_process;	 /* carried out by the caller of sn_offline() afterwards */
+	bool whole_process;	   /* carried out by the caller of sn_offline() afterwards */
 	void (*progress)(void *arg, const struct sn_progress *progress); /* may be NULL */
 	void *arg;
 };
 
 struct sn_lifecycle_result {
-	int error; /* 0 or a negative errno value, same as the function's return value */
+	int error;	   /* 0 or a negative errno value, same as the function's return value */
 	char message[240]; /* never empty when error is set */
 	unsigned int node;
 	int os_node;
@@ -130,9 +130,9 @@ bool sn_transition_info(unsigned int node, struct sn_transition_info *info);
 void sn_lifecycle_start(void);
 void sn_lifecycle_fork_child(void);
 
-const char *sn_state_name(enum sn_node_state state);   /* "online", "going-offline", ... */
-const char *sn_policy_name(enum sn_policy policy);     /* "strict", ... */
-const char *sn_errno_name(int error);		       /* "EBUSY" for -EBUSY or EBUSY */
+const char *sn_state_name(enum sn_node_state state); /* "online", "going-offline", ... */
+const char *sn_policy_name(enum sn_policy policy);   /* "strict", ... */
+const char *sn_errno_name(int error);		     /* "EBUSY" for -EBUSY or EBUSY */
 
 /*
  * State transitions as they happen.  The last SN_EVENTS are kept; sequence numbers begin at 1

@@ -38,7 +38,10 @@ struct sn_lock {
 };
 
 #ifdef SLABNODE_DEBUG
-#define SN_LOCK_INIT(r) {0, (r)}
+#define SN_LOCK_INIT(r)                                                                            \
+	{                                                                                          \
+		0, (r)                                                                             \
+	}
 void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank);
 void sn_lock_check_release(struct sn_lock *lock, enum sn_lock_rank rank);
 /* The fork handler holds many locks of one rank: it switches the check off for its thread. */
@@ -46,7 +49,10 @@ void sn_lock_check_suspend(bool suspend);
 /* For entry points that must be called with no lock held (memory return, callbacks). */
 void sn_lock_check_none_held(void);
 #else
-#define SN_LOCK_INIT(r) {0}
+#define SN_LOCK_INIT(r)                                                                            \
+	{                                                                                          \
+		0                                                                                  \
+	}
 static inline void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
 {
 	(void)lock, (void)rank;

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 #define STATIC_AREA ((size_t)64 << 10)
-#define CHUNK ((size_t)256 << 10)
+#define CHUNK	    ((size_t)256 << 10)
 
 static _Alignas(4096) char static_area[STATIC_AREA];
 

@@ -11,7 +11,7 @@
 #include "drain.h"
 #include "segment.h"
 
-#define UNIT_PAGES ((size_t)512)
+#define UNIT_PAGES  ((size_t)512)
 #define LEAST_BATCH ((size_t)16)
 
 /* The first target in order that has room for the bytes; SN_NODE_NONE: none. */
@@ -38,8 +38,9 @@ static size_t count_on(const struct sn_migration *m, char *addr, size_t npages)
 		if (sn_placement->query(addr + (i << SN_PAGE_SHIFT), n, where) != 0)
 			return 0;
 		for (size_t k = 0; k < n; k++)
-			if (where[k] > 0 && (m->from != 0 ? (unsigned int)where[k] == m->from
-							  : !sn_mask_has(&m->to, (unsigned int)where[k])))
+			if (where[k] > 0 &&
+			    (m->from != 0 ? (unsigned int)where[k] == m->from
+					  : !sn_mask_has(&m->to, (unsigned int)where[k])))
 				found++;
 	}
 	return found;

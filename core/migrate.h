@@ -18,7 +18,7 @@ struct sn_migration {
 	void *arg;
 	/* Results. */
 	struct sn_move_result moved;
-	uint64_t stall_ns; /* the longest batch */
+	uint64_t stall_ns;   /* the longest batch */
 	uint64_t left_pages; /* still on `from` after the pass, by query */
 	int error;	     /* the operation as a whole was refused */
 };

@@ -12,8 +12,8 @@ _Atomic uint8_t sn_standin[256];
 struct sn_lock sn_lifecycle_lock;
 
 static const struct sn_placement no_placement = {
-	.name = "first-touch",
-	.reason = "one node",
+    .name = "first-touch",
+    .reason = "one node",
 };
 const struct sn_placement *sn_placement = &no_placement;
 
@@ -69,7 +69,7 @@ void sn_node_set_distances(unsigned int index, const uint8_t *distance)
 	struct sn_node *node = sn_nodes[index];
 	unsigned int count = 0;
 
-	for_each_node(i) {
+	for_each_node (i) {
 		node->distance[i] = distance[i];
 		if (i != index)
 			node->fallback[count++] = (uint8_t)i;
@@ -81,7 +81,7 @@ void sn_node_set_distances(unsigned int index, const uint8_t *distance)
 		uint8_t n = node->fallback[i];
 		unsigned int at = i;
 
-#define KEY(m) ((unsigned int)distance[m] << 8 | (uint8_t)((m) - index))
+#define KEY(m) ((unsigned int)distance[m] << 8 | (uint8_t)((m)-index))
 		for (; at > 0 && KEY(node->fallback[at - 1]) > KEY(n); at--)
 			node->fallback[at] = node->fallback[at - 1];
 #undef KEY
@@ -108,7 +108,7 @@ void sn_node_start(unsigned int index)
 
 unsigned int sn_node_find(int os_number)
 {
-	for_each_node(node)
+	for_each_node (node)
 		if (sn_nodes[node]->os_number == os_number)
 			return node;
 	return SN_NODE_NONE;
@@ -132,7 +132,7 @@ unsigned int sn_node_count_usable(void)
 {
 	unsigned int count = 0;
 
-	for_each_node(node)
+	for_each_node (node)
 		count += sn_node_usable(sn_nodes[node]);
 	return count;
 }
@@ -140,7 +140,7 @@ unsigned int sn_node_count_usable(void)
 void sn_node_usable_mask(struct sn_nodemask *mask)
 {
 	*mask = (struct sn_nodemask){{0}};
-	for_each_node(node)
+	for_each_node (node)
 		if (sn_node_usable(sn_nodes[node]))
 			sn_mask_add(mask, node);
 }

@@ -68,9 +68,9 @@ struct sn_node {
 	struct sn_segment *open_segment;
 	struct sn_segment *cached_spans; /* free spans that still have pages */
 	size_t cached_span_pages;
-	size_t dirty_low;  /* lowest value of dirty pages since the last reap */
-	size_t span_low;   /* same for cached_span_pages */
-	size_t mapped_pages; /* opened and not given back, headers included */
+	size_t dirty_low;	    /* lowest value of dirty pages since the last reap */
+	size_t span_low;	    /* same for cached_span_pages */
+	size_t mapped_pages;	    /* opened and not given back, headers included */
 	_Atomic size_t large_pages; /* in blocks that have a run of their own */
 	_Atomic size_t large_blocks;
 	_Atomic size_t slab_pages;
@@ -79,7 +79,7 @@ struct sn_node {
 	_Atomic uint32_t free_seq;
 	_Atomic uint32_t waiters;
 
-	struct sn_transition *transition;  /* built once; see lifecycle.c */
+	struct sn_transition *transition; /* built once; see lifecycle.c */
 
 	_Atomic uint64_t numa_hit, numa_miss, numa_foreign; /* objects, counted at refill */
 	_Atomic uint64_t moved_away_pages;

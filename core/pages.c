@@ -13,7 +13,7 @@
 
 #include <sys/mman.h>
 
-#define EXACT_BINS 32
+#define EXACT_BINS     32
 #define OPEN_MIN_PAGES ((size_t)64)
 #define OPEN_MAX_PAGES ((size_t)1024)
 
@@ -292,8 +292,8 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		/* Read under the lock: an offline that has taken page_lock once after it
 		 * published its state knows that no run of this node is handed out later. */
-		error = sn_node_usable(node) ? run_take(node, npages, align, &run, zeroed)
-					     : -ENOMEM;
+		error =
+		    sn_node_usable(node) ? run_take(node, npages, align, &run, zeroed) : -ENOMEM;
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	return error == 0 ? run : NULL;
@@ -336,8 +336,9 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 		    after->npages >= more) {
 			bin_remove(bins_of_kind(node, kind), after);
 			after = run_cut(node, after, 0, more, kind);
-			done = kind == SN_PAGE_FREE_DIRTY ||
-			       sn_populate(node, sn_page_address(after), more << SN_PAGE_SHIFT) == 0;
+			done =
+			    kind == SN_PAGE_FREE_DIRTY ||
+			    sn_populate(node, sn_page_address(after), more << SN_PAGE_SHIFT) == 0;
 			if (done) {
 				after->kind = SN_PAGE_INSIDE;
 				run->npages += (uint32_t)more;

@@ -13,9 +13,9 @@
 
 /* The longest run that is cut from a shared segment; longer blocks get spans. */
 #define SN_RUN_MAX_PAGES ((size_t)2000)
-#define SN_ALL_PAGES SIZE_MAX
+#define SN_ALL_PAGES	 SIZE_MAX
 
-#define SN_RUN_FIXED 1	 /* page.fixed: madvise failed on it, it stays dirty */
+#define SN_RUN_FIXED   1 /* page.fixed: madvise failed on it, it stays dirty */
 #define SN_RUN_VACATED 2 /* page.fixed: made inaccessible while its node is away */
 
 /*

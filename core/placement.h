@@ -46,13 +46,13 @@ static inline unsigned int sn_mask_count(const struct sn_nodemask *mask)
 
 /* What became of a move, in pages, with the pages that stayed counted by reason. */
 struct sn_move_result {
-	size_t moved;	 /* pages now on the target */
-	size_t absent;	 /* nothing there yet: no failure */
-	size_t busy;	 /* -EBUSY: pinned or under I/O */
-	size_t shared;	 /* -EACCES: mapped by several processes (copy-on-write after fork) */
-	size_t no_room;	 /* -ENOMEM: the target is full */
-	size_t failed;	 /* anything else */
-	int last_error;	 /* the errno of the last page that stayed, 0 for none */
+	size_t moved;	/* pages now on the target */
+	size_t absent;	/* nothing there yet: no failure */
+	size_t busy;	/* -EBUSY: pinned or under I/O */
+	size_t shared;	/* -EACCES: mapped by several processes (copy-on-write after fork) */
+	size_t no_room; /* -ENOMEM: the target is full */
+	size_t failed;	/* anything else */
+	int last_error; /* the errno of the last page that stayed, 0 for none */
 };
 
 struct sn_placement {

@@ -46,7 +46,7 @@ uint64_t sn_reap_inline(void)
 uint64_t sn_reap(void)
 {
 	sn_tables_reap(false);
-	for_each_node(n) {
+	for_each_node (n) {
 		struct sn_node *node = sn_nodes[n];
 
 		if (sn_node_state(node) != SN_ONLINE)

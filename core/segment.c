@@ -11,7 +11,7 @@
 
 #include <sys/mman.h>
 
-#define FIRST_RANGE 4
+#define FIRST_RANGE   4
 #define LARGEST_RANGE 4096 /* 64 GiB */
 
 _Atomic uint8_t sn_segmap[SN_WINDOW_SEGS];
@@ -117,7 +117,8 @@ static void mark_used(const struct sn_node *node, struct sn_range *range, size_t
 	size_t number = ((uintptr_t)range->base + (at << SN_SEG_SHIFT) - sn_window) >> SN_SEG_SHIFT;
 
 	for (size_t i = 0; i < count; i++) {
-		uint8_t entry = (uint8_t)(node->index | (continues || i > 0 ? SN_SEG_CONTINUED : 0));
+		uint8_t entry =
+		    (uint8_t)(node->index | (continues || i > 0 ? SN_SEG_CONTINUED : 0));
 
 		range->used[at + i] = 1;
 		atomic_store_explicit(&sn_segmap[number + i], entry, memory_order_release);

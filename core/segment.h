@@ -26,11 +26,11 @@
 
 #include "node.h"
 
-#define SN_SEG_SHIFT 24
-#define SN_SEG_SIZE ((size_t)1 << SN_SEG_SHIFT)
-#define SN_SEG_PAGES (SN_SEG_SIZE >> SN_PAGE_SHIFT)
+#define SN_SEG_SHIFT	24
+#define SN_SEG_SIZE	((size_t)1 << SN_SEG_SHIFT)
+#define SN_SEG_PAGES	(SN_SEG_SIZE >> SN_PAGE_SHIFT)
 #define SN_WINDOW_SHIFT 44
-#define SN_WINDOW_SEGS ((size_t)1 << (SN_WINDOW_SHIFT - SN_SEG_SHIFT))
+#define SN_WINDOW_SEGS	((size_t)1 << (SN_WINDOW_SHIFT - SN_SEG_SHIFT))
 #define SN_HEADER_PAGES 65
 
 enum sn_page_kind {
@@ -53,9 +53,9 @@ enum sn_slab_list { SN_LIST_NONE, SN_LIST_PARTIAL, SN_LIST_FULL, SN_LIST_FREE };
  * while it is a slab, by nobody while it is a block (its owner's).
  */
 struct sn_page {
-	uint16_t head;	/* pages back to the first page of the slab */
-	uint8_t kind;	/* enum sn_page_kind */
-	uint8_t cache;	/* slab: cache index */
+	uint16_t head;	 /* pages back to the first page of the slab */
+	uint8_t kind;	 /* enum sn_page_kind */
+	uint8_t cache;	 /* slab: cache index */
 	uint32_t npages; /* length of the run; in a free run also in its last page */
 	struct sn_page *prev, *next;
 	uint16_t nr_free;    /* slab: objects in it that are free */
@@ -69,8 +69,8 @@ _Static_assert(sizeof(struct sn_page) == 64, "one cache line a page");
 
 /* State of a segment or span, guarded by the node's page_lock. */
 struct sn_segment_info {
-	uint32_t nr_segments;	/* 1, or the length of a span */
-	uint32_t opened_pages;	/* from the start, header included */
+	uint32_t nr_segments;		/* 1, or the length of a span */
+	uint32_t opened_pages;		/* from the start, header included */
 	struct sn_segment *next, *prev; /* all of the node, or its cached spans */
 	/* Of a span, see large.c. */
 	uint32_t is_span;

@@ -11,8 +11,8 @@
 #include "base.h"
 
 #define SN_NR_CLASSES 40
-#define SN_SMALL_MAX 1024
-#define SN_CLASS_MAX 32768
+#define SN_SMALL_MAX  1024
+#define SN_CLASS_MAX  32768
 
 extern const uint16_t sn_class_size[SN_NR_CLASSES + 1];
 extern const uint8_t sn_class_small[SN_SMALL_MAX / 16 + 1];

@@ -105,7 +105,9 @@ void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p)
 
 static struct sn_page **list_head(struct sn_cache_node *cn, uint8_t list)
 {
-	return list == SN_LIST_PARTIAL ? &cn->partial : list == SN_LIST_FULL ? &cn->full : &cn->free;
+	return list == SN_LIST_PARTIAL ? &cn->partial
+	       : list == SN_LIST_FULL  ? &cn->full
+				       : &cn->free;
 }
 
 void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab)
@@ -125,9 +127,9 @@ void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab)
 
 void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab)
 {
-	uint8_t list = slab->nr_free == 0		    ? SN_LIST_FULL
+	uint8_t list = slab->nr_free == 0		   ? SN_LIST_FULL
 		       : slab->nr_free == slab->nr_objects ? SN_LIST_FREE
-							    : SN_LIST_PARTIAL;
+							   : SN_LIST_PARTIAL;
 	struct sn_page **head;
 
 	if (slab->list == list)

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define GUARD_WORDS 2	  /* words[-1] and words[-2]: a thread without rseq */
-#define FIRST_LIMIT 8	  /* entries of a fresh array that may be used */
+#define GUARD_WORDS 2 /* words[-1] and words[-2]: a thread without rseq */
+#define FIRST_LIMIT 8 /* entries of a fresh array that may be used */
 
 struct sn_lock sn_tables_lock;
 struct sn_lock sn_batch_lock;
@@ -21,10 +21,10 @@ _Static_assert(sizeof(struct sn_table) == 4096, "the empty table is one read-onl
 /* The array of a slot that has none: its NULL entry. Never written. */
 static void *no_array[1];
 
-static void **sets[SN_MAX_NODES + 1];		 /* words of each set; guarded by sn_tables_lock */
+static void **sets[SN_MAX_NODES + 1]; /* words of each set; guarded by sn_tables_lock */
 static struct sn_table **tables[SN_MAX_NODES + 1]; /* [node][cpu]; same */
-static const uint8_t *cpu_node;			 /* home of each CPU in set 0 */
-static uint32_t array_start[SN_NR_CLASSES + 2]; /* in entries from the arrays' start */
+static const uint8_t *cpu_node;			   /* home of each CPU in set 0 */
+static uint32_t array_start[SN_NR_CLASSES + 2];	   /* in entries from the arrays' start */
 
 /* Counted, since an offline and the reaper may have the same tables closed at one time. */
 static unsigned int closed_count[SN_MAX_NODES + 1]; /* guarded by sn_tables_lock */
@@ -56,9 +56,8 @@ unsigned int sn_set_home(unsigned int set, unsigned int cpu)
 static struct sn_table *table_for(unsigned int set, unsigned int cpu)
 {
 	unsigned int target = sn_node_target(sn_set_home(set, cpu));
-	struct sn_table *table = target == SN_NODE_NONE || tables[target] == NULL
-					 ? NULL
-					 : tables[target][cpu];
+	struct sn_table *table =
+	    target == SN_NODE_NONE || tables[target] == NULL ? NULL : tables[target][cpu];
 
 	return table == NULL || closed_count[target] > 0 ? &sn_empty_table : table;
 }
@@ -80,7 +79,7 @@ void sn_tables_publish(void)
 
 void sn_tables_reset(void)
 {
-	for_each_node(node)
+	for_each_node (node)
 		closed_count[node] = sn_node_state(sn_nodes[node]) == SN_OFFLINE;
 	for (unsigned int set = 0; set < sn_node_end; set++)
 		if (sets[set] != NULL)
@@ -162,7 +161,6 @@ struct sn_table *sn_table_at(unsigned int node, unsigned int cpu)
 	return row == NULL ? NULL : __atomic_load_n(&row[cpu], __ATOMIC_ACQUIRE);
 }
 
-
 void sn_tables_close(unsigned int node)
 {
 	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
@@ -184,7 +182,7 @@ int sn_tables_fence(void)
 	if (sn_rseq_enabled)
 		return sn_rseq_fence();
 	/* Locked mode: whoever takes a table's lock from now on reads the word again under it. */
-	for_each_node(node)
+	for_each_node (node)
 		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
 			struct sn_table *table = sn_table_at(node, cpu);
 
@@ -290,7 +288,7 @@ uint64_t sn_tables_drain_cache(unsigned int cache)
 {
 	uint64_t total = 0;
 
-	for_each_node(node)
+	for_each_node (node)
 		total += with_tables_closed(node, drain_one_cache, cache);
 	return total;
 }
@@ -308,7 +306,7 @@ uint64_t sn_tables_reap(bool everything)
 {
 	uint64_t total = 0;
 
-	for_each_node(node)
+	for_each_node (node)
 		total += with_tables_closed(node, reap_table, everything);
 	return total;
 }

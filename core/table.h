@@ -37,7 +37,7 @@ struct sn_table {
 	uint8_t node; /* whose objects, and those lent to it; 0 in the empty table */
 	uint16_t cpu;
 	struct sn_lock lock; /* guards all slots: in locked mode, and while no word names it */
-	uint32_t misses; /* refills and flushes, a hint for the reaper */
+	uint32_t misses;     /* refills and flushes, a hint for the reaper */
 	struct sn_slot slot[SN_MAX_CACHES - 1];
 };
 _Static_assert(offsetof(struct sn_table, slot) == sizeof(struct sn_slot),

@@ -92,23 +92,22 @@ SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t slot, void **
 	void *t, *top, *object;
 	size_t n;
 
-	__asm__ volatile(RSEQ_BEGIN
-			 "movq (%[t], %[slot]), %[top]\n"
-			 "xorl %k[n], %k[n]\n"
-			 "5:\n"
-			 "cmpq %[want], %[n]\n"
-			 "jae 6f\n"
-			 "movq (%[top]), %[object]\n"
-			 "testq %[object], %[object]\n"
-			 "jz 6f\n"
-			 "movq %[object], (%[objects], %[n], 8)\n"
-			 "subq $8, %[top]\n"
-			 "incq %[n]\n"
-			 "jmp 5b\n"
-			 "6:\n"
-			 "testq %[n], %[n]\n"
-			 "jz 2f\n"
-			 "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
+	__asm__ volatile(RSEQ_BEGIN "movq (%[t], %[slot]), %[top]\n"
+				    "xorl %k[n], %k[n]\n"
+				    "5:\n"
+				    "cmpq %[want], %[n]\n"
+				    "jae 6f\n"
+				    "movq (%[top]), %[object]\n"
+				    "testq %[object], %[object]\n"
+				    "jz 6f\n"
+				    "movq %[object], (%[objects], %[n], 8)\n"
+				    "subq $8, %[top]\n"
+				    "incq %[n]\n"
+				    "jmp 5b\n"
+				    "6:\n"
+				    "testq %[n], %[n]\n"
+				    "jz 2f\n"
+				    "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
 			 : [t] "=&r"(t), [top] "=&r"(top), [object] "=&r"(object), [n] "=&r"(n)
 			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
 			   [objects] "r"(objects), [want] "r"(want)
@@ -123,26 +122,25 @@ SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t slot, void *
 	void *t, *top, *object;
 	size_t n;
 
-	__asm__ volatile(RSEQ_BEGIN
-			 "movzbl (%[standin]), %k[top]\n"
-			 "xorl %k[n], %k[n]\n"
-			 "cmpb %b[top], (%[t])\n"
-			 "jne 2f\n"
-			 "movq (%[t], %[slot]), %[top]\n"
-			 "5:\n"
-			 "cmpq %[count], %[n]\n"
-			 "jae 6f\n"
-			 "cmpq 8(%[t], %[slot]), %[top]\n"
-			 "jae 6f\n"
-			 "movq (%[objects], %[n], 8), %[object]\n"
-			 "movq %[object], 8(%[top])\n"
-			 "addq $8, %[top]\n"
-			 "incq %[n]\n"
-			 "jmp 5b\n"
-			 "6:\n"
-			 "testq %[n], %[n]\n"
-			 "jz 2f\n"
-			 "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
+	__asm__ volatile(RSEQ_BEGIN "movzbl (%[standin]), %k[top]\n"
+				    "xorl %k[n], %k[n]\n"
+				    "cmpb %b[top], (%[t])\n"
+				    "jne 2f\n"
+				    "movq (%[t], %[slot]), %[top]\n"
+				    "5:\n"
+				    "cmpq %[count], %[n]\n"
+				    "jae 6f\n"
+				    "cmpq 8(%[t], %[slot]), %[top]\n"
+				    "jae 6f\n"
+				    "movq (%[objects], %[n], 8), %[object]\n"
+				    "movq %[object], 8(%[top])\n"
+				    "addq $8, %[top]\n"
+				    "incq %[n]\n"
+				    "jmp 5b\n"
+				    "6:\n"
+				    "testq %[n], %[n]\n"
+				    "jz 2f\n"
+				    "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
 			 : [t] "=&r"(t), [top] "=&q"(top), [object] "=&r"(object), [n] "=&r"(n)
 			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
 			   [objects] "r"(objects), [count] "r"(count), [standin] "r"(standin)

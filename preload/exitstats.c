@@ -1,0 +1,123 @@
+/*
+ * exitstats.c - see exitstats.h.  Written with dprintf: at this point stdio of the program may
+ * be closed already.
+ */
+#include "exitstats.h"
+
+#include "internal.h"
+#include "options.h"
+
+#include "../core/cache.h"
+#include "../core/stats.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static unsigned long long ull(uint64_t value)
+{
+	return value;
+}
+
+static void print_tables(int fd)
+{
+	dprintf(fd, "slabnode: nodes at exit (fast path %s: %s)\n", sn_fast_path_name(),
+		sn_fast_path_reason());
+	dprintf(fd, "%5s %-13s %14s %14s %8s %14s %12s %12s\n", "NODE", "STATE", "LIVE", "CACHED",
+		"SLABS", "LARGE", "HIT", "MISS");
+	for_each_node (n) {
+		struct sn_node_stats s;
+
+		sn_node_stats(n, &s);
+		dprintf(fd, "%5d %-13s %14llu %14llu %8llu %14llu %12llu %12llu\n", s.os_node,
+			sn_state_name(s.state), ull(s.live_bytes), ull(s.cached_bytes),
+			ull(s.slabs), ull(s.large_bytes), ull(s.numa_hit), ull(s.numa_miss));
+	}
+	dprintf(fd, "%-20s %4s %8s %10s %10s %7s %7s %7s %7s %7s %7s\n", "CACHE", "NODE", "OBJSIZE",
+		"ACTIVE", "TOTAL", "FULL", "PARTIAL", "FREE", "ARRAYS", "SHARED", "ALIEN");
+	for (unsigned int c = 1; c < sn_cache_end; c++)
+		for_each_node (n) {
+			struct sn_slabinfo i;
+
+			if (!sn_slabinfo(c, n, &i))
+				continue;
+			dprintf(fd,
+				"%-20s %4d %8u %10llu %10llu %7llu %7llu %7llu %7llu %7llu %7llu\n",
+				i.cache, i.os_node, i.object_size, ull(i.active_objects),
+				ull(i.total_objects), ull(i.slabs_full), ull(i.slabs_partial),
+				ull(i.slabs_free), ull(i.cpu_arrays), ull(i.shared), ull(i.alien));
+		}
+}
+
+static void print_json(int fd)
+{
+	const char *comma = "";
+
+	dprintf(fd, "{\"pid\":%d,\"fast_path\":\"%s\",\"nodes\":[", (int)getpid(),
+		sn_fast_path_name());
+	for_each_node (n) {
+		struct sn_node_stats s;
+
+		sn_node_stats(n, &s);
+		dprintf(fd,
+			"%s{\"node\":%d,\"state\":\"%s\",\"live_bytes\":%llu,\"cached_bytes\":%llu,"
+			"\"slabs\":%llu,\"large_bytes\":%llu,\"numa_hit\":%llu,\"numa_miss\":%llu,"
+			"\"numa_foreign\":%llu}",
+			comma, s.os_node, sn_state_name(s.state), ull(s.live_bytes),
+			ull(s.cached_bytes), ull(s.slabs), ull(s.large_bytes), ull(s.numa_hit),
+			ull(s.numa_miss), ull(s.numa_foreign));
+		comma = ",";
+	}
+	dprintf(fd, "],\"caches\":[");
+	comma = "";
+	for (unsigned int c = 1; c < sn_cache_end; c++)
+		for_each_node (n) {
+			struct sn_slabinfo i;
+
+			if (!sn_slabinfo(c, n, &i))
+				continue;
+			dprintf(
+			    fd,
+			    "%s{\"cache\":\"%s\",\"node\":%d,\"object_size\":%u,"
+			    "\"active_objects\":%llu,\"total_objects\":%llu,"
+			    "\"objects_per_slab\":%u,\"slabs_full\":%llu,\"slabs_partial\":%llu,"
+			    "\"slabs_free\":%llu,\"cpu_arrays\":%llu,\"shared\":%llu,"
+			    "\"alien\":%llu}",
+			    comma, i.cache, i.os_node, i.object_size, ull(i.active_objects),
+			    ull(i.total_objects), i.objects_per_slab, ull(i.slabs_full),
+			    ull(i.slabs_partial), ull(i.slabs_free), ull(i.cpu_arrays),
+			    ull(i.shared), ull(i.alien));
+			comma = ",";
+		}
+	dprintf(fd, "]}\n");
+}
+
+static int stderr_copy = -1;
+
+void sn_exit_stats_prepare(void)
+{
+	if (sn_options.stats != NULL && strcmp(sn_options.stats, "exit") == 0)
+		stderr_copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 1000);
+	if (stderr_copy < 0)
+		stderr_copy = STDERR_FILENO;
+}
+
+void sn_exit_stats(void)
+{
+	int fd;
+
+	if (sn_options.stats == NULL || !sn_core_started())
+		return;
+	sn_internal_enter();
+	if (strcmp(sn_options.stats, "exit") == 0) {
+		print_tables(stderr_copy);
+	} else {
+		fd = open(sn_options.stats + 5, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		if (fd >= 0) {
+			print_json(fd);
+			close(fd);
+		}
+	}
+	sn_internal_leave();
+}

@@ -1,0 +1,75 @@
+/*
+ * fd.c - hidden descriptors: see fd.h.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fd.h"
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1U << 1)
+#endif
+
+#define FIRST_SHARED_NUMBER 1000
+
+/* Written by the control thread before it opens anything. */
+static bool private_table;
+
+void sn_fd_isolate(void)
+{
+	private_table = syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE) == 0;
+}
+
+/* Never 0 to 2, in a table of our own either: what writes to "stderr" must not hit a client. */
+static int move_away(int number)
+{
+	int moved = fcntl(number, F_DUPFD_CLOEXEC, private_table ? 3 : FIRST_SHARED_NUMBER);
+
+	/* A small RLIMIT_NOFILE: as high as it goes. */
+	for (int low = FIRST_SHARED_NUMBER / 2; moved < 0 && !private_table && low > 3; low /= 2)
+		moved = fcntl(number, F_DUPFD_CLOEXEC, low);
+	return moved;
+}
+
+bool sn_fd_adopt(struct sn_fd *fd, int number)
+{
+	struct stat st;
+	int moved = number;
+
+	*fd = SN_FD_NONE;
+	if (!private_table || number < 3) {
+		moved = move_away(number);
+		close(number);
+		if (moved < 0)
+			return false;
+	}
+	if (fstat(moved, &st) != 0) {
+		close(moved);
+		return false;
+	}
+	*fd = (struct sn_fd){.number = moved, .device = st.st_dev, .inode = st.st_ino};
+	return true;
+}
+
+int sn_fd_use(struct sn_fd *fd)
+{
+	struct stat st;
+
+	if (fd->number < 0 || private_table)
+		return fd->number;
+	if (fstat(fd->number, &st) != 0 || st.st_dev != fd->device || st.st_ino != fd->inode)
+		fd->number = -1;
+	return fd->number;
+}
+
+void sn_fd_close(struct sn_fd *fd)
+{
+	if (sn_fd_use(fd) >= 0)
+		close(fd->number);
+	fd->number = -1;
+}

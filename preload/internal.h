@@ -1,0 +1,24 @@
+/*
+ * internal.h - what the files of the preload library share.
+ */
+#ifndef SLABNODE_INTERNAL_H
+#define SLABNODE_INTERNAL_H
+
+#include "../core/core.h"
+
+#define SN_EXPORT __attribute__((visibility("default")))
+
+/* core/thread.h: what libc allocates in between comes from no node. */
+void sn_internal_enter(void);
+void sn_internal_leave(void);
+
+const char *sn_version(void);
+/* One line "slabnode: MESSAGE" on stderr, once a process for each key (a constant string). */
+void sn_warn_once(const char *key, const char *message);
+
+/* start.c: runs once, from the constructor or from the first call that needs it. */
+void sn_start(void);
+/* The program asked for a seccomp filter: no thread is started any more. */
+void sn_sandboxed(void);
+
+#endif

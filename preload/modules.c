@@ -1,0 +1,248 @@
+/*
+ * modules.c - see modules.h.
+ *
+ * libnuma and hwloc are linked by the modules alone: a process on a machine with one node loads
+ * neither.  What the loader, hwloc and libnuma allocate here comes from the internal node.
+ */
+#include "modules.h"
+
+#include "internal.h"
+#include "options.h"
+
+#include "../core/meta.h"
+#include "../core/segment.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct sn_topology sn_topology;
+const struct sn_module *sn_module;
+
+/* Reads a small file of /sys without stdio; bytes read, 0 on failure. */
+static size_t read_small(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return 0;
+	n = read(fd, buf, size - 1);
+	close(fd);
+	buf[n > 0 ? n : 0] = '\0';
+	return n > 0 ? (size_t)n : 0;
+}
+
+unsigned int sn_possible_cpus(void)
+{
+	char buf[256];
+	long last = -1;
+	int saved = errno;
+
+	if (read_small("/sys/devices/system/cpu/possible", buf, sizeof(buf)) > 0) {
+		const char *text = buf, *dash;
+
+		/* The highest number counts, whatever holes there are. */
+		if ((dash = strrchr(buf, '-')) != NULL && dash + 1 > text)
+			text = dash + 1;
+		if (strrchr(buf, ',') != NULL && strrchr(buf, ',') + 1 > text)
+			text = strrchr(buf, ',') + 1;
+		last = strtol(text, NULL, 10);
+	}
+	errno = saved;
+	return last < 0 || last >= 65535 ? 0 : (unsigned int)last + 1;
+}
+
+/* Several nodes, as far as /sys says. */
+static bool many_nodes(void)
+{
+	char buf[256];
+	size_t n = read_small("/sys/devices/system/node/possible", buf, sizeof(buf));
+
+	return n > 0 && strcmp(buf, "0\n") != 0;
+}
+
+static void *module_meta_alloc(size_t size)
+{
+	return sn_meta_alloc(sn_align_up(size, SN_PAGE_SIZE), SN_PAGE_SIZE);
+}
+
+static uintptr_t module_window(void)
+{
+	return sn_window;
+}
+
+/* The module's file: beside the library when installed, in its own folder in a build tree. */
+static void *open_module(const char *name)
+{
+	static const char *const places[] = {"slabnode/", "../hotplug-sim/", ""};
+	char path[4096];
+	Dl_info self;
+	const char *slash;
+
+	if (dladdr((void *)(uintptr_t)&open_module, &self) == 0 || self.dli_fname == NULL)
+		return NULL;
+	slash = strrchr(self.dli_fname, '/');
+	for (size_t i = 0; i < SN_ARRAY_SIZE(places); i++) {
+		int dir = slash == NULL ? 0 : (int)(slash + 1 - self.dli_fname);
+		void *handle;
+
+		snprintf(path, sizeof(path), "%.*s%s%s.so", dir, self.dli_fname, places[i], name);
+		if (access(path, R_OK) != 0)
+			continue;
+		handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+		if (handle == NULL && sn_options.verbose > 0)
+			sn_warn_once(name, dlerror());
+		if (handle != NULL)
+			return handle;
+	}
+	return NULL;
+}
+
+static bool load(const char *name, const struct sn_module_args *args, char *message, size_t size)
+{
+	void *handle = open_module(name);
+	const struct sn_module *module;
+	int error;
+
+	if (handle == NULL) {
+		snprintf(message, size, "module %s.so not found or not loadable", name);
+		return false;
+	}
+	module = dlsym(handle, "slabnode_module");
+	if (module == NULL || module->version != SN_MODULE_VERSION) {
+		snprintf(message, size, "module %s.so does not fit this library", name);
+		return false;
+	}
+	error = module->discover(args, &sn_topology, message, size);
+	if (error != 0 || sn_topology.nr_nodes == 0)
+		return false;
+	sn_module = module;
+	return true;
+}
+
+static void add_nodes(void)
+{
+	for (unsigned int i = 0; i < sn_topology.nr_nodes; i++) {
+		const struct sn_topology_node *node = &sn_topology.node[i];
+
+		if (sn_node_add(node->os_number, node->has_memory, node->allowed) < 0)
+			sn_topology.nr_nodes = i;
+	}
+	for (unsigned int i = 0; i < sn_topology.nr_nodes; i++) {
+		uint8_t distance[SN_MAX_NODES + 1] = {0};
+
+		for (unsigned int k = 0; k < sn_topology.nr_nodes; k++)
+			distance[SN_FIRST_NODE + k] = sn_topology.node[i].distance[k];
+		sn_node_set_distances(SN_FIRST_NODE + i, distance);
+		sn_node_start(SN_FIRST_NODE + i);
+	}
+	if (sn_topology.placement != NULL)
+		sn_placement = sn_topology.placement;
+}
+
+static void one_node(void)
+{
+	memset(&sn_topology, 0, sizeof(sn_topology));
+	sn_topology.source = "auto";
+	sn_topology.nr_nodes = 1;
+	sn_topology.node[0] = (struct sn_topology_node){
+	    .has_memory = true,
+	    .allowed = true,
+	    .size = SIZE_MAX,
+	    .distance = {10},
+	};
+}
+
+/* Nodes of SLABNODE_OFFLINE begin away, all but the last usable one. */
+static void begin_offline(void)
+{
+	int numbers[SN_MAX_NODES], n;
+
+	if (sn_options.offline == NULL)
+		return;
+	n = sn_parse_list(sn_options.offline, numbers, SN_MAX_NODES);
+	for (int i = 0; i < n; i++) {
+		unsigned int node = sn_node_find(numbers[i]);
+
+		if (node == SN_NODE_NONE) {
+			sn_warn_once("offline-unknown", "SLABNODE_OFFLINE: no such node, ignored");
+		} else if (sn_node_count_usable() == 1 && sn_node_usable(sn_nodes[node])) {
+			sn_warn_once("offline-last",
+				     "SLABNODE_OFFLINE: the last usable node stays online");
+		} else {
+			atomic_store(&sn_nodes[node]->state, SN_OFFLINE);
+			sn_node_update_usable(sn_nodes[node]);
+			atomic_store(&sn_standin[node], SN_NODE_NONE);
+		}
+	}
+}
+
+void sn_topology_start(void)
+{
+	const char *text = sn_options.topology == NULL ? "auto" : sn_options.topology;
+	char message[256] = "";
+	struct sn_module_args args = {
+	    .node_capacity = sn_options.node_capacity,
+	    .placement = sn_options.placement == NULL ? "preferred" : sn_options.placement,
+	    .first_index = SN_FIRST_NODE,
+	    .meta_alloc = module_meta_alloc,
+	    .warn = sn_warn_once,
+	    .window_base = module_window,
+	};
+	bool found = false;
+
+	sn_internal_enter();
+	if (strcmp(text, "auto") != 0) {
+		char line[400];
+
+		args.xml = strncmp(text, "xml:", 4) == 0;
+		args.description = strchr(text, ':') + 1;
+		found = load("slabnode-sim", &args, message, sizeof(message));
+		if (!found) {
+			snprintf(line, sizeof(line), "SLABNODE_TOPOLOGY: %s, using auto", message);
+			sn_warn_once("topology", line);
+		}
+	}
+	if (!found && many_nodes()) {
+		found = load("slabnode-numa", &args, message, sizeof(message));
+		if (!found && sn_options.verbose > 0)
+			sn_warn_once("numa", message);
+	}
+	if (!found)
+		one_node();
+	add_nodes();
+	begin_offline();
+	sn_internal_leave();
+}
+
+/* Bit lists of the placement ("0-1,4") into the table. */
+static void mark_cpus(uint8_t *table, unsigned int nr_cpus, unsigned int node)
+{
+	char list[4096];
+	int cpus[4096], n;
+
+	sn_placement->cpus(node, list, sizeof(list));
+	n = sn_parse_list(list, cpus, (int)SN_ARRAY_SIZE(cpus));
+	for (int i = 0; i < n; i++)
+		if ((unsigned int)cpus[i] < nr_cpus)
+			table[cpus[i]] = (uint8_t)node;
+}
+
+const uint8_t *sn_topology_cpu_nodes(unsigned int nr_cpus)
+{
+	uint8_t *table;
+
+	if (sn_topology.simulated || sn_topology.nr_nodes < 2 || sn_placement->cpus == NULL)
+		return NULL;
+	table = sn_meta_alloc(nr_cpus, 64);
+	if (table == NULL)
+		return NULL;
+	memset(table, SN_FIRST_NODE, nr_cpus);
+	for_each_node (node)
+		mark_cpus(table, nr_cpus, node);
+	return table;
+}

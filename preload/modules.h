@@ -1,0 +1,26 @@
+/*
+ * modules.h - opening slabnode-sim.so or slabnode-numa.so, and building nodes from what they
+ * find.
+ */
+#ifndef SLABNODE_MODULES_H
+#define SLABNODE_MODULES_H
+
+#include "topology.h"
+
+/* What the machine or the simulation has; static storage. */
+extern struct sn_topology sn_topology;
+/* The module in use, or NULL. */
+extern const struct sn_module *sn_module;
+
+/*
+ * Finds the topology (options are read), adds its nodes and installs its placement.  Whatever
+ * fails leaves one node and the null placement, with one message when a simulation was asked
+ * for.  Start-up only.
+ */
+void sn_topology_start(void);
+/* Home node index of each possible CPU on a machine with several nodes, or NULL. */
+const uint8_t *sn_topology_cpu_nodes(unsigned int nr_cpus);
+/* The number of possible CPUs by /sys, 0 when it cannot be read. */
+unsigned int sn_possible_cpus(void);
+
+#endif

@@ -1,0 +1,228 @@
+/*
+ * start.c - the life of the library in a process: start, slow-path duties, fork, sandbox, exit.
+ *
+ * The constructor reads the options, finds the topology and starts the core; until then (the
+ * loader, other libraries' constructors) requests are served by the core's internal node.  The
+ * control thread is not started here unless asked for, but from the first allocation slow path
+ * that finds the process multi-threaded or a certain amount handed out, so that shells and
+ * small tools never see one.
+ */
+#include "internal.h"
+
+#include "control.h"
+#include "exitstats.h"
+#include "modules.h"
+#include "options.h"
+
+#include "../core/reap.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LAZY_BYTES   ((size_t)8 << 20)
+#define REAP_IDLE_MS 10000
+
+extern char __libc_single_threaded __attribute__((weak));
+
+static _Atomic size_t handed_out;
+static _Atomic uint32_t control_tried; /* nothing more to do about the control thread */
+static _Atomic uint32_t sandboxed;
+static _Atomic uint64_t next_inline_reap_ms;
+static struct sn_control_config control_config;
+
+const char *sn_version(void)
+{
+	return SLABNODE_VERSION;
+}
+
+void sn_warn_once(const char *key, const char *message)
+{
+	static const char *told[32];
+	static unsigned int nr_told;
+	char line[512];
+	int n;
+
+	for (unsigned int i = 0; i < nr_told; i++)
+		if (strcmp(told[i], key) == 0)
+			return;
+	if (nr_told < SN_ARRAY_SIZE(told))
+		told[nr_told++] = key;
+	n = snprintf(line, sizeof(line), "slabnode: %s\n", message);
+	n = sn_min(n, (int)sizeof(line) - 1);
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		return; /* no stderr, nobody to tell */
+}
+
+/* --- ageing ------------------------------------------------------------------------------ */
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+/* The control thread's: milliseconds until the next round. */
+static uint64_t reap_round(void)
+{
+	sn_reap();
+	return sn_reap_wanted() ? (uint64_t)sn_options.reap_interval_ms : REAP_IDLE_MS;
+}
+
+/* Where there is no control thread, every slow path looks at the (coarse) clock. */
+static void reap_without_thread(void)
+{
+	uint64_t now = now_ms(), due = atomic_load(&next_inline_reap_ms);
+
+	if (now < due || sn_options.reap_interval_ms == 0)
+		return;
+	if (atomic_compare_exchange_strong(&next_inline_reap_ms, &due,
+					   now + (uint64_t)sn_options.reap_interval_ms))
+		sn_reap_inline();
+}
+
+/* --- duties of the slow path -------------------------------------------------------------- */
+
+static bool multi_threaded(void)
+{
+	return &__libc_single_threaded != NULL && !__libc_single_threaded;
+}
+
+static SN_COLD void start_control(void)
+{
+	uint32_t untried = 0;
+
+	if (atomic_compare_exchange_strong(&control_tried, &untried, 1) && !atomic_load(&sandboxed))
+		sn_control_start();
+}
+
+static void slow_hook(size_t bytes)
+{
+	if (sn_likely(atomic_load_explicit(&control_tried, memory_order_relaxed))) {
+		if (sn_control_socket()[0] == '\0')
+			reap_without_thread();
+		return;
+	}
+	if (multi_threaded() ||
+	    atomic_fetch_add_explicit(&handed_out, bytes, memory_order_relaxed) > LAZY_BYTES)
+		start_control();
+	else
+		reap_without_thread();
+}
+
+void sn_sandboxed(void)
+{
+	if (atomic_exchange(&sandboxed, 1) == 0)
+		sn_control_retire();
+}
+
+/* --- fork -------------------------------------------------------------------------------- */
+
+static void fork_prepare(void)
+{
+	sn_core_fork_prepare();
+	if (sn_module != NULL && sn_module->fork_prepare != NULL)
+		sn_module->fork_prepare();
+}
+
+static void fork_parent(void)
+{
+	if (sn_module != NULL && sn_module->fork_parent != NULL)
+		sn_module->fork_parent();
+	sn_core_fork_parent();
+}
+
+static void fork_child(void)
+{
+	if (sn_module != NULL && sn_module->fork_child != NULL)
+		sn_module->fork_child();
+	sn_core_fork_child();
+	sn_control_fork_child();
+	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF);
+	atomic_store(&handed_out, 0);
+}
+
+/* --- start and end ------------------------------------------------------------------------ */
+
+static const char *default_rundir(void)
+{
+	static char path[4096];
+	const char *runtime = sn_options_secure() ? NULL : getenv("XDG_RUNTIME_DIR");
+
+	if (sn_options.rundir != NULL)
+		return sn_options.rundir;
+	if (runtime != NULL && runtime[0] == '/')
+		snprintf(path, sizeof(path), "%s/slabnode", runtime);
+	else if (geteuid() == 0)
+		snprintf(path, sizeof(path), "/run/slabnode");
+	else
+		snprintf(path, sizeof(path), "/tmp/slabnode-%u", (unsigned int)geteuid());
+	return path;
+}
+
+static void configure_control(void)
+{
+	control_config = (struct sn_control_config){
+	    .rundir = default_rundir(),
+	    .command = program_invocation_short_name,
+	    .topology_source = sn_topology.source,
+	    .simulated = sn_topology.simulated,
+	    .default_policy = (enum sn_policy)sn_options.policy,
+	    .reap_interval_ms = sn_options.reap_interval_ms,
+	    .option = sn_options_row,
+	    .fault = sn_module == NULL ? NULL : sn_module->fault,
+	    .move_process = sn_module == NULL ? NULL : sn_module->move_process,
+	};
+	sn_control_reap = sn_options.reap_interval_ms == 0 ? NULL : reap_round;
+	sn_control_configure(&control_config);
+}
+
+static void start_core(void)
+{
+	unsigned int nr_cpus = sn_possible_cpus();
+	struct sn_core_config config = {
+	    .locked = sn_options.fastpath_locked != 0,
+	    .locked_reason = "SLABNODE_FASTPATH=locked",
+	    .nr_cpus = nr_cpus,
+	    .cpu_node = sn_topology_cpu_nodes(nr_cpus),
+	};
+
+	if (config.locked && nr_cpus == 0)
+		config.nr_cpus = 8;
+	sn_core_start(&config);
+}
+
+__attribute__((constructor(101))) void sn_start(void)
+{
+	if (sn_core_started())
+		return;
+	sn_core_early();
+	sn_options_read();
+	sn_exit_stats_prepare();
+	sn_topology_start();
+	start_core();
+	if (sn_module != NULL)
+		sn_step_hook = sn_module->step;
+	configure_control();
+	/* May allocate; by now that works. */
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	atomic_store(&next_inline_reap_ms, now_ms() + (uint64_t)sn_options.reap_interval_ms);
+	if (sn_options_secure())
+		sn_options.control = SN_CONTROL_OFF;
+	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF);
+	sn_slow_hook = slow_hook;
+	if (sn_options.control == SN_CONTROL_ON)
+		start_control();
+}
+
+__attribute__((destructor(101))) static void at_exit(void)
+{
+	sn_exit_stats();
+	sn_control_at_exit();
+}

@@ -1,0 +1,81 @@
+#!/usr/bin/python3
+"""The runner itself: a failing, hanging, noisy or forgotten row must count as a failure.
+
+    selftest.py ROW | --list
+"""
+
+import os
+import sys
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+import run  # noqa: E402
+
+
+def result(command, **keys):
+    row = run.Row(argv=["sh", "-c", command], wrap=keys.pop("wrap", "plain"), **keys)
+    case = run.Case("self", "self/row", "-", "quick", row)
+    return run.run_case(case, run.Paths("/nonexistent"), "/tmp")
+
+
+def expect(got, status, note=""):
+    if got.status != status or note not in (got.note or ""):
+        print(f"got {got}, expected {status} {note!r}")
+        sys.exit(1)
+
+
+def statuses():
+    expect(result("exit 0"), "ok")
+    expect(result("echo out; exit 1"), "fail", "exit status 1")
+    expect(result("kill -ABRT $$"), "fail", "SIGABRT")
+    expect(result("echo 'skip: for a reason'; exit 77"), "skip", "for a reason")
+    expect(result("exec 2>&1; exec no-such-program"), "fail", "127")
+    expect(result("true", needs="/no/such/file"), "skip", "/no/such/file")
+
+
+def timeouts():
+    got = result("sleep 100 & sleep 100", timeout=1)
+    expect(got, "fail", "timed out")
+    if got.seconds > 60:
+        print("the timeout took too long")
+        sys.exit(1)
+
+
+def expectations():
+    expect(result("echo yes", stdout="^yes$"), "ok")
+    expect(result("echo no", stdout="^yes$"), "fail", "stdout lacks")
+    expect(result("echo 'slabnode: noise' >&2", wrap="preload"), "fail", "spoke")
+    expect(result("echo 'slabnode: meant' >&2", wrap="preload", stderr="meant"), "ok")
+    expect(result("echo \"ERROR: ld.so: object\" >&2", wrap="preload"), "fail", "loader")
+
+
+def levels():
+    group = {"suite": "s", "run": ["x"], "level": "default",
+             "rows": ["a", {"name": "b", "level": "quick"}]}
+    seen = {(c.name, c.mode): c.level for c in run.group_cases(group, "here")}
+    want = {("s/a", "rseq"): "default", ("s/b", "rseq"): "quick", ("s/b", "sim4"): "default",
+            ("s/a", "locked"): "full"}
+    for key, level in want.items():
+        if seen[key] != level:
+            print(f"{key} is at {seen[key]}, expected {level}")
+            sys.exit(1)
+    for bad in ({**group, "typo": 1}, {"suite": "s"}, {**group, "modes": {"quick": ["nonsense"]}}):
+        try:
+            list(run.group_cases(bad, "here"))
+        except run.Problem:
+            continue
+        print(f"{bad} was accepted")
+        sys.exit(1)
+
+
+ROWS = {"statuses": statuses, "timeouts": timeouts, "expectations": expectations, "levels": levels}
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--list"]:
+        print("\n".join(ROWS))
+    elif len(sys.argv) == 2 and sys.argv[1] in ROWS:
+        ROWS[sys.argv[1]]()
+    else:
+        sys.exit("usage: selftest.py ROW | --list")

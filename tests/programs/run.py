@@ -1,0 +1,33 @@
+#!/usr/bin/python3
+"""One real program under the library against itself without it: run.py CASE | --list."""
+
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import compilers  # noqa: E402
+import data  # noqa: E402
+import languages  # noqa: E402
+import servers  # noqa: E402
+import subject  # noqa: E402
+import system  # noqa: E402
+
+CASES = {}
+for module in (languages, compilers, data, servers, system):
+    CASES.update(module.CASES)
+
+
+def main():
+    if sys.argv[1:] == ["--list"]:
+        print("\n".join(CASES))
+        return
+    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
+        sys.exit("usage: run.py CASE | --list")
+    subject.really_under()
+    CASES[sys.argv[1]]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,596 @@
+"""hotplugctl and slabnode-run against mock processes: exit codes, JSON, tables, finding processes.
+
+The tools are taken from SLABNODE_BUILD (a build directory), by default build/ of this tree.
+"""
+
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILD = pathlib.Path(os.environ.get("SLABNODE_BUILD", HERE.parent.parent / "build")).resolve()
+HOTPLUGCTL = BUILD / "tools" / "hotplugctl"
+SLABNODE_RUN = BUILD / "tools" / "slabnode-run"
+ROOT = HERE.parent.parent
+
+
+def clean_environment(**more):
+    kept = {k: v for k, v in os.environ.items()
+            if not k.startswith("SLABNODE_") and k not in ("XDG_RUNTIME_DIR", "LD_PRELOAD")}
+    return {**kept, **more}
+
+
+class MockCase(unittest.TestCase):
+    """Starts mocks in a directory of its own and ends them."""
+
+    def setUp(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="hotplugctl-test-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.library = self.directory / "libslabnode.so"
+        self.library.write_bytes(b"mapped only\n" * 400)
+        self.rundir = self.directory / "run"
+
+    def start(self, *options, environment=None, rundir=None):
+        rundir = rundir or self.rundir
+        env = clean_environment(SLABNODE_RUNDIR=str(rundir))
+        env.update(environment or {})
+        mock = subprocess.Popen([sys.executable, HERE / "mock_server.py", self.library, rundir,
+                                 *options], env=env, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(self.end, mock)
+        self.assertEqual(mock.stdout.readline(), "ready\n")
+        return mock
+
+    @staticmethod
+    def end(mock):
+        if mock.poll() is None:
+            os.kill(mock.pid, signal.SIGCONT)
+            mock.kill()
+        mock.wait()
+        mock.stdout.close()
+
+    def run_tool(self, *arguments, timeout=30, **environment):
+        return subprocess.run([HOTPLUGCTL, *map(str, arguments)], capture_output=True, text=True,
+                              timeout=timeout, env=clean_environment(**environment), check=False)
+
+    def expect(self, code, *arguments, **environment):
+        done = self.run_tool(*arguments, **environment)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done
+
+    def expect_json(self, code, *arguments):
+        done = self.expect(code, "--json", *arguments)
+        self.assertEqual(done.stderr, "")
+        return json.loads(done.stdout)
+
+
+class ExitCodes(MockCase):
+    def test_usage_is_1_and_touches_nothing(self):
+        log = self.directory / "log"
+        pid = self.start(f"log={log}").pid
+        for words in ([], ["nonsense"], ["offline"], ["offline", "x"], ["offline", "3-1"],
+                      ["offline", "1", "--policy", "none"], ["offline", "1", "--timeout", "-1"],
+                      ["status", "-o", "NOSUCH"], ["status", "--policy", "wait"],
+                      ["cordon", "1", "2"], ["cordon", "1,2"], ["status", "1"], ["-a", "status"],
+                      ["-p", "x", "status"], ["events", "--since", "x"], ["fault"],
+                      ["fault", "a\nb"], ["storm", "--rate", "0"], ["--nonsense"],
+                      ["offline", "0-99999"], ["help", "nonsense"]):
+            with self.subTest(words=words):
+                done = self.expect(1, "-p", pid, *words)
+                self.assertEqual(done.stdout, "")
+                self.assertNotEqual(done.stderr, "")
+        self.assertFalse(log.exists())
+
+    def test_no_process_is_2(self):
+        done = self.expect(2, "-p", 2 ** 22 + 1, "status")
+        self.assertIn("hotplugctl list", done.stderr)
+        plain = subprocess.Popen(["sleep", "60"])
+        try:
+            done = self.expect(2, "-p", plain.pid, "status")
+        finally:
+            plain.kill()
+            plain.wait()
+        self.assertIn("slabnode-run", done.stderr)
+        self.assertEqual(self.expect_json(2, "-p", 2 ** 22 + 1, "status")["error"], "ESRCH")
+        self.expect(2, "-s", self.directory / "none.sock", "status")
+
+    def test_refused_is_3(self):
+        pid = self.start().pid
+        done = self.expect(3, "-p", pid, "offline", "9")
+        self.assertIn("there is no node 9 (ENODEV)", done.stderr)
+        self.assertIn(f"hotplugctl -p {pid} topology", done.stderr)
+        denying = self.start("mode=deny").pid
+        self.assertIn("EPERM", self.expect(3, "-p", denying, "status").stderr)
+
+    def test_busy_is_4_and_names_the_holders(self):
+        pid = self.start("busy=1").pid
+        done = self.expect(4, "-p", pid, "offline", "1", "--policy", "strict")
+        self.assertIn("malloc-64", done.stdout)
+        self.assertIn(f"hotplugctl -p {pid} why 1", done.stderr)
+        self.assertIn("node 1 is online", done.stderr)
+        reply = self.expect_json(4, "-p", pid, "offline", "1", "--policy", "strict")
+        self.assertEqual((reply["error"], reply["node"], reply["state"]), ("EBUSY", 1, "online"))
+        self.assertEqual(reply["holders"][0]["objects"], 3)
+
+    def test_last_node_is_4(self):
+        pid = self.start("nodes=1").pid
+        self.assertIn("last usable", self.expect(4, "-p", pid, "offline", "0").stderr)
+
+    def test_timed_out_is_6(self):
+        pid = self.start("busy=1").pid
+        done = self.expect(6, "-p", pid, "offline", "1", "--policy", "wait", "--timeout", "0.2")
+        self.assertIn("--timeout", done.stderr)
+
+    def test_different_nodes_are_64(self):
+        pid = self.start("busy=1").pid
+        done = self.expect(64, "-p", pid, "offline", "1", "2", "--policy", "strict")
+        rows = done.stdout.splitlines()
+        self.assertEqual(rows[0].split()[:3], ["NODE", "RESULT", "STATE"])
+        self.assertRegex(rows[1], r"^ *1 +EBUSY +online .*live memory remains")
+        self.assertRegex(rows[2], r"^ *2 +done +offline")
+
+    def test_same_refusal_of_all_nodes_keeps_its_code(self):
+        pid = self.start("busy=1,2").pid
+        self.expect(4, "-p", pid, "offline", "1,2", "--policy", "strict")
+
+    def test_already_there_is_0_with_a_note(self):
+        pid = self.start().pid
+        self.expect(0, "-p", pid, "offline", "1")
+        self.assertIn("was offline already", self.expect(0, "-p", pid, "offline", "1").stdout)
+        self.expect(0, "-p", pid, "online", "1")
+        self.assertIn("was online already", self.expect(0, "-p", pid, "online", "1").stdout)
+        self.assertIn("nothing was under way", self.expect(0, "-p", pid, "cancel", "1").stdout)
+
+    def test_broken_connections_are_2(self):
+        for mode, words in (("hangup", "closed"), ("garbage", "not understood")):
+            with self.subTest(mode=mode):
+                pid = self.start(f"mode={mode}").pid
+                self.assertIn(words, self.expect(2, "-p", pid, "status").stderr)
+                self.assertFalse(self.expect_json(2, "-p", pid, "status")["ok"])
+
+    def test_silent_and_stopped_processes_are_2(self):
+        silent = self.start("mode=silent").pid
+        self.assertIn("no answer", self.expect(2, "-p", silent, "status").stderr)
+        stopped = self.start()
+        stopped.send_signal(signal.SIGSTOP)
+        done = self.expect(2, "-p", stopped.pid, "status")
+        self.assertIn("stopped", done.stderr)
+        self.assertIn("SIGCONT", done.stderr)
+
+    def test_a_full_disk_is_no_success(self):
+        pid = self.start().pid
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run([HOTPLUGCTL, "-p", str(pid), "status"], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("No space left", done.stderr)
+
+
+class Requests(MockCase):
+    def test_options_become_keys(self):
+        log = self.directory / "log"
+        pid = self.start(f"log={log}").pid
+        self.expect(0, "-p", pid, "offline", "1,2-3", "--policy", "wait", "--timeout", "2.5",
+                    "--to", "0", "--max-stall", "7", "--whole-process")
+        self.expect(0, "online", "3", "1", "--rebalance", "-p", pid)
+        self.expect(0, "-p", pid, "drain")
+        self.expect(0, "-p", pid, "slabinfo", "2")
+        self.expect(0, "-p", pid, "fault", "veto", "step=2")
+        self.assertEqual(log.read_text().splitlines(), [
+            "offline 1 2 3 policy=wait timeout=2.5 max-stall=7 to=0 whole-process=1",
+            "online 3 1 rebalance=1", "drain", "slabinfo 2", "fault veto step=2"])
+
+    def test_cordon_and_figures(self):
+        pid = self.start().pid
+        self.assertIn("node 2: online, cordoned", self.expect(0, "-p", pid, "cordon", "2").stdout)
+        self.assertRegex(self.expect(0, "-p", pid, "status").stdout, r"\n +2  ?online,cordoned")
+        self.expect(0, "-p", pid, "uncordon", "2")
+        self.assertIn("released       64K", self.expect(0, "-p", pid, "drain").stdout)
+        self.assertIn("released       65536", self.expect(0, "-p", pid, "drain", "-b").stdout)
+        done = self.expect(0, "-p", pid, "offline", "1")
+        self.assertTrue(done.stdout.startswith("node 1: offline, policy migrate, 1.5 ms\n"))
+        self.assertIn("moved          4K", done.stdout)
+
+    def test_plan_why_version_options_help(self):
+        pid = self.start().pid
+        plan = self.expect(0, "-p", pid, "plan", "1").stdout
+        self.assertIn("would not succeed", plan)
+        self.assertIn("in the way     node 0 is full", plan)
+        self.assertIn("node 0, free no limit", plan)
+        why = self.expect(0, "-p", pid, "why", "1", "-n", "-o", "cache,bytes", "-b").stdout
+        self.assertEqual(why.split(), ["malloc-64", "192", "large", "4194304"])
+        self.assertIn("libslabnode 0.0-mock", self.expect(0, "-p", pid, "version").stdout)
+        self.assertRegex(self.expect(0, "version").stdout, r"^hotplugctl \d+\.\d+")
+        self.assertIn("SLABNODE_STATS", self.expect(0, "-p", pid, "options").stdout)
+        self.assertIn("--rebalance", self.expect(0, "help", "online").stdout)
+
+
+class Tables(MockCase):
+    def test_every_table_fits_80_columns(self):
+        pid = self.start().pid
+        for words in (["list", "-p", pid], ["status"], ["slabinfo"], ["topology"], ["why", "1"],
+                      ["plan", "1"], ["options"], ["help"]):
+            lines = self.expect(0, "-p", pid, *words).stdout.splitlines() \
+                if words[0] != "help" else self.expect(0, "help").stdout.splitlines()
+            self.assertGreater(len(lines), 1, words)
+            for line in lines:
+                self.assertLessEqual(len(line), 80, (words, line))
+
+    def test_status(self):
+        pid = self.start().pid
+        lines = self.expect(0, "-p", pid, "status").stdout.splitlines()
+        self.assertEqual(lines[0], f"process: {pid} mock")
+        self.assertEqual(lines[2], "fast path: rseq (the kernel has it)")
+        self.assertEqual(lines[4].split(), ["NODE", "STATE", "CPUS", "CAPACITY", "LIVE", "CACHED",
+                                            "SLABS", "LOCAL%", "RESIDENT", "FALLBACK"])
+        self.assertEqual(lines[6].split(), ["1", "online", "4-7", "512M", "118M", "639K", "12345",
+                                            "90.0", "777B", "0,2,3"])
+        rows = self.expect(0, "-p", pid, "status", "-n", "-b", "-o", "node,live").stdout
+        self.assertEqual(rows.split()[2:4], ["1", "123456789"])
+
+    def test_topology_has_the_shape_of_numactl(self):
+        pid = self.start("nodes=2").pid
+        self.assertEqual(self.expect(0, "-p", pid, "topology").stdout, """\
+topology: synthetic (simulated)
+available: 2 nodes (0,1)
+node 0 cpus: 0 1 2 3
+node 0 size: 512 MB
+node 0 state: online
+node 1 cpus: 4 5 6 7
+node 1 size: 512 MB
+node 1 state: online
+node distances:
+node    0   1
+  0:   10  20
+  1:   20  10
+node 0 fallback: 1
+node 1 fallback: 0
+""")
+
+    def test_slabinfo_leaves_empty_caches_out(self):
+        pid = self.start().pid
+        lines = self.expect(0, "-p", pid, "slabinfo").stdout.splitlines()
+        self.assertEqual([line.split()[1] for line in lines[1:]], ["1", "2", "3"])
+
+    def test_names_cannot_steer_the_terminal(self):
+        pid = self.start("command=a\x1b[2Jb").pid
+        for words in (["status"], ["list"]):
+            self.assertNotIn("\x1b", self.expect(0, "-p", pid, *words).stdout)
+
+
+class Json(MockCase):
+    def test_replies_pass_through(self):
+        pid = self.start().pid
+        status = self.expect_json(0, "-p", pid, "status")
+        self.assertEqual(status["new_field"], {"kept": True})
+        self.assertIsInstance(status["nodes"][3]["fallback"], list)
+        self.assertEqual(self.expect_json(0, "-p", pid, "slabinfo")["caches"][0]["node"], 0)
+        self.assertEqual(self.expect_json(0, "-p", pid, "offline", "1")["elapsed_ms"], 1.5)
+
+    def test_list_and_all(self):
+        asked, mute = self.start().pid, self.start("mode=nosocket").pid
+        found = {p["pid"]: p for p in self.expect_json(0, "list")["processes"]}
+        self.assertEqual(found[asked]["live_bytes"], 1536)
+        self.assertEqual(found[asked]["socket"], f"{self.rundir}/{asked}.sock")
+        self.assertIsNone(found[mute]["live_bytes"])
+        self.assertEqual(found[mute]["message"], "no control thread")
+        results = {r["pid"]: r for r in self.expect_json(64, "-a", "status")["results"]}
+        self.assertEqual(len(results[asked]["nodes"]), 4)
+        self.assertFalse(results[mute]["ok"])
+
+
+class Finding(MockCase):
+    def test_the_only_one_needs_no_option(self):
+        self.start("mode=nosocket")
+        self.start()
+        self.assertIn("FALLBACK", self.expect(0, "status").stdout)
+
+    def test_several_are_a_choice(self):
+        pids = [self.start().pid, self.start().pid]
+        done = self.expect(2, "status")
+        for pid in pids:
+            self.assertIn(str(pid), done.stderr)
+        self.assertIn("-p PID", done.stderr)
+        done = self.expect(0, "-a", "offline", "1")
+        self.assertEqual(done.stdout.count("done"), 2)
+        self.expect(0, "-a", "topology")
+
+    def test_rows_of_those_that_cannot_be_asked(self):
+        mute = self.start("mode=nosocket").pid
+        asked = self.start().pid
+        self.assertRegex(self.expect(0, "list").stdout, rf"{mute} +\S+ +\(no control thread\)")
+        done = self.expect(64, "-a", "status", "-o", "pid,node")
+        self.assertRegex(done.stdout, rf"{mute} +\(\S+: no control thread\)")
+        self.assertRegex(done.stdout, rf"{asked} +3")
+        done = self.expect(64, "-a", "status", "-o", "node,pid")
+        self.assertRegex(done.stdout, rf"\(pid {mute}, \S+: no control thread\)")
+        for line in self.expect(64, "-a", "status").stdout.splitlines():
+            self.assertLessEqual(len(line), 80, line)
+
+    def test_none(self):
+        done = self.expect(2, "status")
+        self.assertIn("slabnode-run", done.stderr)
+        self.assertEqual(self.expect(2, "list").returncode, 2)
+
+    def test_default_directories(self):
+        runtime = self.directory / "xdg"
+        runtime.mkdir()
+        pid = self.start(environment={"SLABNODE_RUNDIR": "", "XDG_RUNTIME_DIR": str(runtime)},
+                         rundir=runtime / "slabnode").pid
+        self.expect(0, "-p", pid, "status")
+        own = pathlib.Path("/run/slabnode" if os.geteuid() == 0
+                           else f"/tmp/slabnode-{os.geteuid()}")
+        existed = own.exists()
+        pid = self.start(environment={"SLABNODE_RUNDIR": ""}, rundir=own).pid
+        self.expect(0, "-p", pid, "status")
+        (own / f"{pid}.sock").unlink()
+        if not existed:
+            own.rmdir()
+
+    def test_long_run_directory(self):
+        deep = self.directory / ("d" * 60)
+        deep.mkdir()
+        link = self.directory / "s"
+        link.symlink_to(deep)
+        pid = self.start(environment={"SLABNODE_RUNDIR": str(deep)}, rundir=link).pid
+        self.expect(0, "-p", pid, "status")
+        self.expect(0, "-s", deep / f"{pid}.sock", "status")
+
+    def test_overwritten_environment(self):
+        pid = self.start("mode=rundirless", environment={"SLABNODE_RUNDIR": "/nowhere"}).pid
+        self.expect(0, "-p", pid, "status")
+
+    def test_a_leftover_socket_is_no_control_thread(self):
+        mock = self.start("mode=nosocket")
+        self.rundir.mkdir()
+        other = self.start()
+        (self.rundir / f"{mock.pid}.sock").symlink_to(self.rundir / f"{other.pid}.sock")
+        self.assertIn("no control thread", self.expect(2, "-p", mock.pid, "status").stderr)
+        os.unlink(self.rundir / f"{mock.pid}.sock")
+        os.link(self.rundir / f"{other.pid}.sock", self.rundir / f"{mock.pid}.sock")
+        self.assertIn("no control thread", self.expect(2, "-p", mock.pid, "status").stderr)
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root and unshare")
+    def test_pid_namespace_and_other_root(self):
+        script = (f"mount -t tmpfs none /mnt && exec {sys.executable} {HERE}/mock_server.py "
+                  f"{self.library} /mnt/run")
+        box = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "--mount",
+                                "--mount-proc", "sh", "-c", script], stdout=subprocess.PIPE,
+                               text=True, env=clean_environment(SLABNODE_RUNDIR="/mnt/run"))
+        self.addCleanup(self.end, box)
+        if box.stdout.readline() != "ready\n":
+            self.skipTest("namespaces are not permitted here")
+        found = self.expect_json(0, "list")["processes"]
+        self.assertEqual([p["live_bytes"] for p in found], [1536])
+        self.assertEqual(found[0]["socket"], "/mnt/run/1.sock")
+        self.assertGreater(found[0]["pid"], 1)
+        self.expect(0, "-p", found[0]["pid"], "status")
+
+
+class LongCommands(MockCase):
+    def start_offline(self, pid, *more, **how):
+        return subprocess.Popen([HOTPLUGCTL, "-p", str(pid), "offline", "1", "--policy", "wait",
+                                 *more], stdout=subprocess.PIPE, text=True,
+                                env=clean_environment(), **how)
+
+    def wait_state(self, pid, state):
+        limit = time.monotonic() + 10
+        while time.monotonic() < limit:
+            now = self.expect_json(0, "-p", pid, "status")["nodes"][1]["state"]
+            if now == state:
+                return
+            time.sleep(0.02)
+        self.fail(f"node 1 never became {state}")
+
+    def test_interrupt_cancels_and_reports(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(signal=number):
+                pid = self.start("busy=1").pid
+                tool = self.start_offline(pid, stderr=subprocess.PIPE)
+                self.wait_state(pid, "going-offline")
+                tool.send_signal(number)
+                _, errors = tool.communicate(timeout=20)
+                self.assertEqual(tool.returncode, 5, errors)
+                self.assertIn("node 1 is back", errors)
+                self.wait_state(pid, "online")
+
+    def test_killed_client_means_rollback(self):
+        pid = self.start("busy=1").pid
+        tool = self.start_offline(pid, stderr=subprocess.PIPE)
+        self.wait_state(pid, "going-offline")
+        tool.kill()
+        tool.communicate()
+        self.wait_state(pid, "online")
+
+    def test_detach_leaves_at_once(self):
+        pid = self.start("busy=1").pid
+        reply = self.expect_json(0, "-p", pid, "offline", "1", "--policy", "wait", "--detach")
+        self.assertEqual((reply["node"], reply["detached"]), (1, True))
+        time.sleep(0.3)
+        self.wait_state(pid, "going-offline")
+        self.expect(0, "-p", pid, "cancel", "1")
+        self.wait_state(pid, "online")
+
+    def test_process_ends_meanwhile(self):
+        mock = self.start("busy=1")
+        tool = self.start_offline(mock.pid, stderr=subprocess.PIPE)
+        self.wait_state(mock.pid, "going-offline")
+        mock.kill()
+        mock.wait()
+        _, errors = tool.communicate(timeout=20)
+        self.assertEqual(tool.returncode, 2)
+        self.assertIn("ended", errors)
+
+    def test_progress_bar_on_a_terminal_only(self):
+        pid = self.start("busy=1").pid
+        master, slave = pty.openpty()
+        tool = self.start_offline(pid, "--timeout", "1.5", stderr=slave)
+        os.close(slave)
+        drawn = b""
+        while select.select([master], [], [], 10)[0]:
+            try:
+                part = os.read(master, 4096)
+            except OSError:
+                break
+            if not part:
+                break
+            drawn += part
+        tool.communicate(timeout=20)
+        os.close(master)
+        self.assertEqual(tool.returncode, 6)
+        text = drawn.decode()
+        self.assertRegex(text, r"\rnode 1 waiting +\[#*\.*\] +\d+%  \d+[sm] left")
+        for line in re.split(r"[\r\n]", text):
+            self.assertLessEqual(len(line.replace("\x1b[K", "")), 140)
+        done = self.expect(6, "-p", pid, "offline", "1", "--policy", "wait", "--timeout", "0.5")
+        self.assertNotIn("%", done.stderr)
+
+
+class Events(MockCase):
+    def test_recorded_and_since(self):
+        pid = self.start().pid
+        self.expect(0, "-p", pid, "offline", "1")
+        lines = self.expect(0, "-p", pid, "events", "--no-follow").stdout.splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertRegex(lines[0], r"^ +1 \d\d:\d\d:\d\d\.\d{3} node 1: online -> going-offline")
+        one = self.expect_json(0, "-p", pid, "events", "--no-follow", "--since", "1")
+        self.assertEqual((one["seq"], one["to"]), (2, "offline"))
+
+    def test_follow_shows_at_once_and_ends_with_the_process(self):
+        mock = self.start()
+        tool = subprocess.Popen([HOTPLUGCTL, "-p", str(mock.pid), "--json", "events"], text=True,
+                                stdout=subprocess.PIPE, env=clean_environment())
+        self.expect(0, "-p", mock.pid, "offline", "2")
+        self.assertEqual(json.loads(tool.stdout.readline())["to"], "going-offline")
+        self.assertEqual(json.loads(tool.stdout.readline())["to"], "offline")
+        mock.kill()
+        mock.wait()
+        self.assertEqual(json.loads(tool.stdout.readline())["error"], "ESRCH")
+        self.assertEqual(tool.wait(10), 2)
+        tool.stdout.close()
+
+    def test_interrupt_is_the_end(self):
+        pid = self.start().pid
+        tool = subprocess.Popen([HOTPLUGCTL, "-p", str(pid), "events"], stdout=subprocess.PIPE,
+                                text=True, env=clean_environment())
+        self.expect(0, "-p", pid, "offline", "2")
+        tool.stdout.readline()
+        tool.send_signal(signal.SIGINT)
+        tool.communicate(timeout=10)
+        self.assertEqual(tool.returncode, 0)
+
+
+class Storm(MockCase):
+    def storm(self, log, *options):
+        pid = self.start(f"log={log}", *options).pid
+        report = self.expect_json(0, "-p", pid, "storm", "--seed", "7", "--duration", "1",
+                                  "--rate", "40")
+        states = [n["state"] for n in self.expect_json(0, "-p", pid, "status")["nodes"]]
+        self.assertEqual(states, ["online"] * 4)
+        lines = log.read_text().splitlines()
+        return report, [line for line in lines if not line.startswith(("status", "cancel"))]
+
+    def test_seed_reproduces_and_nodes_come_back(self):
+        report, first = self.storm(self.directory / "one")
+        self.assertEqual((report["ok"], report["seed"], report["failures"]), (True, "7", []))
+        self.assertTrue(all(r["tried"] for r in report["requests"]), report)
+        _, second = self.storm(self.directory / "two")
+        count = min(len(first), len(second)) - 4
+        self.assertGreater(count, 15)
+        self.assertEqual(first[:count], second[:count])
+
+    def test_busy_nodes_are_no_failure(self):
+        report, _ = self.storm(self.directory / "log", "busy=0,1,2,3")
+        self.assertGreater(report["requests"][0]["busy"] + report["requests"][0]["timed_out"], 0)
+
+    def test_needs_two_nodes_and_one_process(self):
+        pid = self.start("nodes=1").pid
+        self.expect(4, "-p", pid, "storm")
+        self.expect(1, "-a", "storm")
+
+
+class Words(unittest.TestCase):
+    """Help, completion and manual name the same commands and options."""
+
+    def test_same_words_everywhere(self):
+        text = subprocess.run([HOTPLUGCTL, "help"], capture_output=True, text=True,
+                              check=True).stdout
+        commands = re.findall(r"^  ([a-z]+) ", text.split("Commands:")[1], re.M)
+        self.assertEqual(len(commands), 18)
+        completion = (ROOT / "tools/completion/hotplugctl.bash").read_text()
+        listed = re.search(r'commands="([^"]*)"', completion).group(1).split()
+        self.assertEqual(sorted(listed), sorted(commands))
+        manual = (ROOT / "docs/man/hotplugctl.1").read_text().replace("\\-", "-")
+        for command in commands:
+            self.assertRegex(manual, rf"(?m)^\.It Cm {command}\b")
+            usage = subprocess.run([HOTPLUGCTL, "help", command], capture_output=True, text=True,
+                                   check=True).stdout
+            for option in re.findall(r"--([a-z-]+)", usage.split("\n\n")[0]):
+                if option == "json":
+                    continue
+                self.assertIn(f"--{option}", completion)
+                self.assertIn(f"-{option}", manual)
+
+
+class Wrapper(unittest.TestCase):
+    def setUp(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="slabnode-run-test-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        (self.directory / "tools").mkdir()
+        (self.directory / "preload").mkdir()
+        self.tool = self.directory / "tools" / "slabnode-run"
+        shutil.copy(SLABNODE_RUN, self.tool)
+        self.library = self.directory / "preload" / "libslabnode.so"
+        source = self.directory / "empty.c"
+        source.write_text("int slabnode_mock = 1;\n")
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", self.library, source], check=True)
+
+    def run_tool(self, *arguments, **environment):
+        return subprocess.run([self.tool, *map(str, arguments)], capture_output=True, text=True,
+                              env=clean_environment(**environment), check=False)
+
+    def test_environment(self):
+        done = self.run_tool("--topology", "synthetic:numa:4 pu:1", "--node-capacity", "0:1G",
+                             "--offline", "1", "--offline", "2-3", "--policy", "wait",
+                             "--fastpath", "locked", "--stats", "exit", "--hardened", "2", "env",
+                             LD_PRELOAD="/nowhere/x.so")
+        lines = done.stdout.splitlines()
+        for line in (f"LD_PRELOAD={self.library}:/nowhere/x.so",
+                     "SLABNODE_TOPOLOGY=synthetic:numa:4 pu:1", "SLABNODE_NODE_CAPACITY=0:1G",
+                     "SLABNODE_OFFLINE=1,2-3", "SLABNODE_OFFLINE_POLICY=wait",
+                     "SLABNODE_FASTPATH=locked", "SLABNODE_STATS=exit", "SLABNODE_HARDENED=2"):
+            self.assertIn(line, lines)
+
+    def test_exit_codes(self):
+        self.assertEqual(self.run_tool("--", "sh", "-c", "exit 7").returncode, 7)
+        self.assertEqual(self.run_tool("no-such-program").returncode, 127)
+        self.assertEqual(self.run_tool(self.directory).returncode, 126)
+        self.assertEqual(self.run_tool().returncode, 125)
+        self.assertEqual(self.run_tool("--nonsense").returncode, 125)
+        self.assertEqual(self.run_tool("--offline", "x", "true").returncode, 125)
+        self.assertEqual(self.run_tool("--library", "/nowhere.so", "true").returncode, 125)
+        self.assertEqual(self.run_tool("--help").returncode, 0)
+        self.library.unlink()
+        done = self.run_tool("true")
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("--library", done.stderr)
+
+    def test_named_library_and_arguments_stay(self):
+        other = self.directory / "other.so"
+        shutil.copy(self.library, other)
+        done = self.run_tool("--library", other, "sh", "-c", 'echo "$LD_PRELOAD" "$@"', "sh",
+                             "--help", "a b")
+        self.assertEqual(done.stdout, f"{other} --help a b\n")
+
+
+if __name__ == "__main__":
+    unittest.main()

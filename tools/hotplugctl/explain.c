@@ -1,0 +1,153 @@
+/*
+ * The commands that explain and change nothing: why and plan.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "figures.h"
+#include "hotplugctl.h"
+#include "json.h"
+#include "request.h"
+#include "result.h"
+#include "table.h"
+#include "target.h"
+#include "util.h"
+
+const struct column why_columns[] = {
+    {"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+    {"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+    {"CACHE", "cache", CELL_TEXT, COLUMN_SHOWN, NULL},
+    {"OBJECTS", "objects", CELL_COUNT, COLUMN_SHOWN, NULL},
+    {"SLABS", "slabs", CELL_COUNT, COLUMN_SHOWN, NULL},
+    {"BYTES", "bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+    {0},
+};
+
+static const struct figure plan_figures[] = {
+    {"released_bytes", "give back", FIGURE_BYTES, "to the system"},
+    {"cached_bytes", "cached", FIGURE_BYTES, "held for the program, not in use"},
+    {"live_bytes", "live", FIGURE_BYTES, "in use by the program"},
+    {"evicted_objects", "evict", FIGURE_COUNT, "objects of movable caches"},
+    {"metadata_bytes", "metadata", FIGURE_BYTES, "of slabnode itself"},
+    {"to_move_bytes", "move", FIGURE_BYTES, "to other nodes"},
+    {"other_bytes", "other memory", FIGURE_BYTES, "of the process, moved by --whole-process"},
+    {"obstacles", "in the way", FIGURE_LIST, ""},
+    {0},
+};
+
+static bool print_if_failed(const struct context *context, const struct session *session)
+{
+	if (session->code == EXIT_DONE)
+		return false;
+	print_failure(context, session->process, session->reply);
+	return true;
+}
+
+static void print_who(const struct context *context, const struct session *session)
+{
+	char *who;
+
+	if (!context->set.all)
+		return;
+	who = clean_text(
+	    format_text("pid %d (%s)", (int)session->process->pid, session->process->command));
+	printf("%s, ", who);
+	free(who);
+}
+
+static void print_why_head(const struct context *context, const struct session *session)
+{
+	const char *state = field_text(session->reply, "state");
+	const json_t *transition = json_object_get(session->reply, "transition");
+	char *text = clean_text(copy_text(state ? state : "?"));
+
+	print_who(context, session);
+	printf("node %llu: %s\n", (unsigned long long)field_count(session->reply, "node"), text);
+	free(text);
+	if (json_is_object(transition)) {
+		text = describe_value(transition);
+		printf("under way: %s\n", text);
+		free(text);
+	}
+	if (!json_array_size(field_array(session->reply, "holders")))
+		puts("nothing holds it");
+}
+
+static void show_why(const struct context *context, const struct targets *targets)
+{
+	struct table table = {.columns = why_columns, .several = context->set.all};
+
+	if (!context->set.all && print_if_failed(context, &targets->sessions[0]))
+		return;
+	for (size_t i = 0; i < targets->processes.count; i++)
+		if (targets->sessions[i].code == EXIT_DONE &&
+		    !(context->set.given & OPT_NO_HEADING))
+			print_why_head(context, &targets->sessions[i]);
+	table.rows = collect_rows(targets, "holders", NULL);
+	if (json_array_size(table.rows))
+		print_table(context, &table);
+	json_decref(table.rows);
+}
+
+static void print_plan_targets(const struct context *context, const json_t *reply)
+{
+	const json_t *targets = field_array(reply, "targets");
+
+	for (size_t i = 0; i < json_array_size(targets); i++) {
+		const json_t *target = json_array_get(targets, i);
+		char *room =
+		    field_present(target, "free_bytes")
+			? format_bytes(field_count(target, "free_bytes"), exact_bytes(context))
+			: copy_text("no limit");
+
+		printf("  %-14s node %llu, free %s\n", i ? "" : "targets",
+		       (unsigned long long)field_count(target, "node"), room);
+		free(room);
+	}
+}
+
+static void show_plan(const struct context *context, const struct targets *targets)
+{
+	for (size_t i = 0; i < targets->processes.count; i++) {
+		const struct session *session = &targets->sessions[i];
+		const json_t *reply = session->reply;
+		struct table table = {.columns = why_columns,
+				      .rows = field_array(reply, "holders")};
+
+		if (print_if_failed(context, session))
+			continue;
+		print_who(context, session);
+		printf("node %llu: offline %s\n", (unsigned long long)field_count(reply, "node"),
+		       field_flag(reply, "feasible") ? "would succeed" : "would not succeed");
+		print_note(reply);
+		print_figures(context, plan_figures, reply);
+		print_plan_targets(context, reply);
+		if (json_array_size(table.rows))
+			print_table(context, &table);
+	}
+}
+
+static int explain(struct context *context,
+		   void (*show)(const struct context *, const struct targets *))
+{
+	struct exchange exchange = {.timeout_ms = QUERY_TIMEOUT_MS};
+	char *request = build_request(context->command->name, context, NULL);
+	int code;
+
+	if (!request)
+		return EXIT_USAGE;
+	exchange.request = request;
+	code = ask_and_show(context, &exchange, show);
+	free(request);
+	return code;
+}
+
+int run_why(struct context *context)
+{
+	return explain(context, show_why);
+}
+
+int run_plan(struct context *context)
+{
+	return explain(context, show_plan);
+}

@@ -1,0 +1,24 @@
+/*
+ * Replies as indented lines, "  label  value", for commands about one node.
+ */
+#ifndef HOTPLUGCTL_FIGURES_H
+#define HOTPLUGCTL_FIGURES_H
+
+#include <jansson.h>
+
+#include "hotplugctl.h"
+
+enum figure_kind { FIGURE_COUNT, FIGURE_BYTES, FIGURE_MS, FIGURE_LIST };
+
+/* A table of figures ends with one without a name. */
+struct figure {
+	const char *name;
+	const char *label;
+	enum figure_kind kind;
+	const char *after; /* unit or explanation */
+};
+
+void print_figures(const struct context *context, const struct figure *figures,
+		   const json_t *reply);
+
+#endif

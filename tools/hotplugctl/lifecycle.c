@@ -1,0 +1,326 @@
+/*
+ * The commands that change nodes: offline, online, cordon, uncordon, cancel, drain. A long one
+ * belongs to its connection: on Ctrl-C a second connection asks for the cancel, so that the first
+ * still gets the result, which says that the node is back; where that is not possible, closing the
+ * connection has the same effect.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "figures.h"
+#include "hotplugctl.h"
+#include "json.h"
+#include "progress.h"
+#include "request.h"
+#include "result.h"
+#include "table.h"
+#include "target.h"
+#include "util.h"
+
+#define ROLLBACK_LOOKS	 100
+#define ROLLBACK_LOOK_MS 100
+
+struct operation {
+	const struct context *context;
+	struct node_list nodes;
+	struct progress progress;
+	int interrupts;
+};
+
+static const struct figure result_figures[] = {
+    {"drained_objects", "drained", FIGURE_COUNT, "cached objects"},
+    {"released_bytes", "released", FIGURE_BYTES, "to the system"},
+    {"evicted_objects", "evicted", FIGURE_COUNT, "objects of movable caches"},
+    {"migrated_bytes", "moved", FIGURE_BYTES, "to other nodes, addresses unchanged"},
+    {"rebalanced_bytes", "moved back", FIGURE_BYTES, ""},
+    {"elsewhere_bytes", "elsewhere", FIGURE_BYTES, "stay on other nodes"},
+    {"max_stall_ms", "longest stall", FIGURE_MS, "ms"},
+    {"unmovable", "unmovable", FIGURE_LIST, ""},
+    {"other_bytes", "other memory", FIGURE_BYTES,
+     "of the process is on the node; --whole-process moves it"},
+    {"other", "", FIGURE_LIST, ""},
+    {0},
+};
+
+static char *cell_result(const json_t *row, bool exact)
+{
+	(void)exact;
+	return clean_text(copy_text(reply_code(row) == EXIT_DONE ? "done" : reply_error(row)));
+}
+
+static const struct column result_columns[] = {
+    {"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+    {"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+    {"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
+    {"RESULT", "error", CELL_TEXT, COLUMN_SHOWN, cell_result},
+    {"STATE", "state", CELL_TEXT, COLUMN_SHOWN, NULL},
+    {"DRAINED", "drained_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
+    {"RELEASED", "released_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
+    {"EVICTED", "evicted_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
+    {"MOVED", "migrated_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
+    {"MS", "elapsed_ms", CELL_MS, COLUMN_SPARSE, NULL},
+    {"WHY", "message", CELL_TEXT, COLUMN_SPARSE, NULL},
+    {"NOTE", "note", CELL_TEXT, COLUMN_SPARSE, NULL},
+    {0},
+};
+
+static void print_done(const struct context *context, const json_t *reply)
+{
+	const char *state = field_text(reply, "state"), *policy = field_text(reply, "policy");
+	char *head = copy_text("");
+
+	if (field_present(reply, "node"))
+		append_text(&head, "node %llu: ", (unsigned long long)field_count(reply, "node"));
+	append_text(&head, "%s", state ? state : "done");
+	if (field_flag(reply, "cordoned"))
+		append_text(&head, ", cordoned");
+	if (policy)
+		append_text(&head, ", policy %s", policy);
+	if (field_present(reply, "elapsed_ms"))
+		append_text(&head, ", %.1f ms", field_number(reply, "elapsed_ms", 0));
+	puts(clean_text(head));
+	free(head);
+	print_note(reply);
+	print_figures(context, result_figures, reply);
+}
+
+/* Those that keep the node busy, under the message that says so. */
+static void print_holders(const struct context *context, const json_t *reply)
+{
+	json_t *holders = field_array(reply, "holders");
+	struct context plain = *context;
+	struct table table = {.columns = why_columns, .rows = holders};
+
+	if (!json_array_size(holders))
+		return;
+	plain.set.columns = NULL;
+	print_table(&plain, &table);
+}
+
+static bool several_results(const struct context *context, const struct targets *targets)
+{
+	return context->set.all || field_array(targets->sessions[0].reply, "results");
+}
+
+/* One row a node and process; a node's own row where the reply holds several. */
+static json_t *result_rows(const struct targets *targets)
+{
+	json_t *rows = json_array();
+
+	for (size_t i = 0; i < targets->processes.count; i++) {
+		const struct session *session = &targets->sessions[i];
+		const json_t *results = field_array(session->reply, "results");
+		json_t *whole = tag_reply(session);
+
+		if (session->code == EXIT_NO_PROCESS)
+			json_object_set(whole, "problem", json_object_get(whole, "message"));
+		if (!results)
+			json_array_append(rows, whole);
+		for (size_t k = 0; k < json_array_size(results); k++) {
+			json_t *row = json_copy(json_array_get(results, k));
+
+			json_object_set(row, "pid", json_object_get(whole, "pid"));
+			json_object_set(row, "command", json_object_get(whole, "command"));
+			json_array_append_new(rows, row);
+		}
+		json_decref(whole);
+	}
+	return rows;
+}
+
+static void show_results(const struct context *context, const struct targets *targets)
+{
+	const struct session *session = &targets->sessions[0];
+	struct table table = {
+	    .columns = result_columns, .several = context->set.all, .uncut = true};
+
+	if (several_results(context, targets)) {
+		table.rows = result_rows(targets);
+		print_table(context, &table);
+		json_decref(table.rows);
+		return;
+	}
+	if (session->code == EXIT_DONE) {
+		print_done(context, session->reply);
+		return;
+	}
+	print_failure(context, session->process, session->reply);
+	print_holders(context, session->reply);
+	if (session->code == EXIT_CANCELLED && field_text(session->reply, "state") &&
+	    !strcmp(field_text(session->reply, "state"), "online"))
+		complain("cancelled: node %llu is back",
+			 (unsigned long long)field_count(session->reply, "node"));
+}
+
+static void on_progress(struct session *session, void *data)
+{
+	struct operation *operation = data;
+	json_t *reply;
+
+	if (!(operation->context->set.given & OPT_DETACH))
+		return;
+	/* The first progress object acknowledges; from here on the process needs nobody. */
+	reply = json_pack("{s:b, s:b, s:O}", "ok", 1, "detached", 1, "progress", session->progress);
+	if (operation->nodes.count == 1)
+		json_object_set_new(reply, "node", json_integer(operation->nodes.nodes[0]));
+	json_object_set_new(reply, "state", json_string("going-offline"));
+	json_object_set_new(reply, "note",
+			    json_string("goes on by itself; 'status' and 'events' show how far it "
+					"is, 'cancel' takes it back"));
+	finish_session(session, reply, EXIT_DONE);
+}
+
+static void on_tick(struct session *sessions, size_t count, void *data)
+{
+	struct operation *operation = data;
+
+	draw_progress(&operation->progress, sessions, count);
+}
+
+static bool still_going(const json_t *status, unsigned int node)
+{
+	const json_t *nodes = field_array(status, "nodes");
+
+	for (size_t i = 0; i < json_array_size(nodes); i++) {
+		const json_t *row = json_array_get(nodes, i);
+		const char *state = field_text(row, "state");
+
+		if (field_count(row, "node") == node)
+			return state && !strcmp(state, "going-offline");
+	}
+	return false;
+}
+
+/* After a hang-up: until none of the nodes is on its way any more, or the process gone. */
+static bool rolled_back(struct process *process, const struct node_list *nodes)
+{
+	const struct timespec pause = {.tv_nsec = ROLLBACK_LOOK_MS * 1000000L};
+
+	for (int look = 0; look < ROLLBACK_LOOKS; look++) {
+		bool going = false;
+		int code;
+		json_t *status = ask_process(process, "status", &code);
+
+		for (size_t i = 0; i < nodes->count; i++)
+			going |= still_going(status, nodes->nodes[i]);
+		json_decref(status);
+		if (code != EXIT_DONE || !going)
+			return code == EXIT_DONE;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+static void hang_up(struct session *session, const struct operation *operation, bool wait)
+{
+	json_t *reply;
+	bool back;
+
+	close_session(session);
+	back = wait && rolled_back(session->process, &operation->nodes);
+	reply = make_failure("ECANCELED", back ? "cancelled by closing the connection"
+					       : "cancelled; the process is rolling back");
+	if (operation->nodes.count == 1) {
+		json_object_set_new(reply, "node", json_integer(operation->nodes.nodes[0]));
+		if (back)
+			json_object_set_new(reply, "state", json_string("online"));
+	}
+	finish_session(session, reply, EXIT_CANCELLED);
+}
+
+/* Asks on a second connection; the first then gets the result of the rolled back operation. */
+static bool send_cancels(struct session *session, const struct operation *operation)
+{
+	bool sent = true;
+
+	for (size_t i = 0; i < operation->nodes.count && sent; i++) {
+		char *request = format_text("cancel %u", operation->nodes.nodes[i]);
+		int code;
+
+		json_decref(ask_process(session->process, request, &code));
+		sent = code != EXIT_NO_PROCESS;
+		free(request);
+	}
+	return sent;
+}
+
+static void leave(struct session *session, const char *message)
+{
+	finish_session(session, make_failure("ECANCELED", message), EXIT_CANCELLED);
+}
+
+static void cancel_session(struct session *session, const struct operation *operation)
+{
+	if (!session->hello)
+		leave(session, "cancelled before the process was asked");
+	else if (operation->context->set.given & OPT_DETACH)
+		leave(session, "left; the process goes on, 'cancel' takes it back");
+	else if (field_flag(session->progress, "joined"))
+		leave(session, "left; the offline that another client asked for goes on");
+	else if (operation->interrupts > 1)
+		hang_up(session, operation, false);
+	else if (!send_cancels(session, operation))
+		hang_up(session, operation, true);
+}
+
+static void on_interrupt(struct session *sessions, size_t count, void *data)
+{
+	struct operation *operation = data;
+
+	operation->interrupts++;
+	clear_progress(&operation->progress);
+	if (!operation->context->set.json)
+		complain(operation->interrupts > 1 ? "leaving at once" : "cancelling");
+	for (size_t i = 0; i < count; i++)
+		if (!sessions[i].done)
+			cancel_session(&sessions[i], operation);
+}
+
+static int run_long(struct context *context, bool cancellable)
+{
+	struct operation operation = {.context = context};
+	char *request = build_request(context->command->name, context, &operation.nodes);
+	struct exchange exchange = {
+	    .request = request,
+	    .on_progress = on_progress,
+	    .on_tick = on_tick,
+	    .on_interrupt = cancellable ? on_interrupt : NULL,
+	    .data = &operation,
+	};
+	struct targets targets;
+	int code = EXIT_USAGE;
+
+	if (!request)
+		return code;
+	operation.progress.shown = isatty(STDERR_FILENO) && !context->set.json;
+	code = select_targets(context, &targets);
+	if (code == EXIT_DONE) {
+		ask_targets(&targets, &exchange);
+		clear_progress(&operation.progress);
+		if (context->set.json)
+			print_replies(context, &targets);
+		else
+			show_results(context, &targets);
+		code = targets_code(&targets);
+	}
+	free(operation.nodes.nodes);
+	free(request);
+	return code;
+}
+
+int run_offline(struct context *context)
+{
+	return run_long(context, true);
+}
+
+/*
+ * online, cordon, uncordon, cancel, drain: Ctrl-C ends hotplugctl, and the connection with it,
+ * which is all the cancelling that they need.
+ */
+int run_lifecycle(struct context *context)
+{
+	return run_long(context, false);
+}

@@ -1,0 +1,51 @@
+/*
+ * Tables in the manner of lsmem: columns chosen with -o, heading off with -n, bytes with -b.
+ */
+#ifndef HOTPLUGCTL_TABLE_H
+#define HOTPLUGCTL_TABLE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "hotplugctl.h"
+#include "target.h"
+
+enum cell_kind { CELL_TEXT, CELL_COUNT, CELL_BYTES, CELL_NODES, CELL_MS };
+
+enum column_flag {
+	COLUMN_SHOWN = 1 << 0,	 /* by default */
+	COLUMN_SPARSE = 1 << 1,	 /* by default where any row has something other than 0 in it */
+	COLUMN_SEVERAL = 1 << 2, /* by default where there are several processes */
+	COLUMN_WHO = 1 << 3,	 /* names the process: kept for rows that are only a problem */
+};
+
+/* A table of columns ends with one without a name. */
+struct column {
+	const char *name;
+	const char *key;
+	enum cell_kind kind;
+	unsigned int flags;
+	char *(*cell)(const json_t *row, bool exact); /* instead of key and kind */
+};
+
+/* The tables of the commands, so that -o can be checked before anything is asked. */
+extern const struct column list_columns[];
+extern const struct column status_columns[];
+extern const struct column slabinfo_columns[];
+extern const struct column options_columns[];
+extern const struct column why_columns[];
+
+struct table {
+	const struct column *columns;
+	json_t *rows;
+	bool several; /* processes: show the columns that name them */
+	bool uncut;   /* a reason must be readable to its end, even if it wraps */
+};
+
+bool check_columns(const struct column *columns, const char *chosen);
+void print_table(const struct context *context, const struct table *table);
+json_t *collect_rows(const struct targets *targets, const char *array,
+		     bool (*wanted)(const json_t *row));
+char *compress_list(const json_t *list);
+
+#endif
