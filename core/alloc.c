@@ -159,7 +159,7 @@ SN_NOINLINE void *sn_alloc_large(size_t size, size_t align, bool zero)
 	for (const uint8_t *order = sn_nodes[home]->fallback; p == NULL && *order != 0; order++)
 		p = sn_large_alloc(sn_nodes[*order], size, align, zero);
 	if (p != NULL)
-		count_placement(home, sn_segmap_entry(p), 1);
+		count_placement(home, sn_home_of(p), 1);
 	if (sn_slow_hook != NULL)
 		sn_slow_hook(size);
 	return p;

@@ -83,62 +83,80 @@ static void move_unit(struct sn_migration *m, char *addr, size_t npages, size_t 
 	}
 }
 
-/* What of segment `at` of a range is opened: pages [first, end) from its start; under
- * page_lock. A continued segment belongs to the span before it. */
-static void opened_pages(const struct sn_migration *m, struct sn_segment *segment, size_t *first,
-			 size_t *end)
+static struct sn_segment *first_of_span(struct sn_segment *segment)
 {
-	unsigned int entry = sn_segmap_entry(segment);
-	struct sn_segment *span = segment;
-	size_t offset, begin, stop;
+	while (sn_segmap_entry(segment) & SN_SEG_CONTINUED)
+		segment = (struct sn_segment *)((char *)segment - SN_SEG_SIZE);
+	return segment;
+}
 
-	*first = *end = 0;
-	if (entry == SN_NODE_NONE)
-		return;
-	while (sn_segmap_entry(span) & SN_SEG_CONTINUED)
-		span = (struct sn_segment *)((char *)span - SN_SEG_SIZE);
-	if (m->metadata_only) {
-		*end = span == segment ? SN_HEADER_PAGES : 0;
-		return;
-	}
-	if (!span->info.is_span) {
-		*end = segment->info.opened_pages;
-		return;
-	}
-	offset = (size_t)((char *)segment - (char *)span) >> SN_PAGE_SHIFT;
-	begin = span->info.block_first;
-	stop = begin + span->info.room_pages;
-	/* The header and the block of a span are moved as one stretch; what is closed between
-	 * them is absent. */
-	*end = stop <= offset ? 0 : sn_min(stop - offset, SN_SEG_PAGES);
+/* Pages of a segment, from its start, that are to be looked at.  page_lock of its node held.
+ * Closed stretches in between are found absent. */
+static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node *node,
+			     struct sn_segment *segment)
+{
+	struct sn_segment *first;
+	size_t offset, stop;
+
+	if (sn_segmap_entry(segment) == SN_NODE_NONE)
+		return 0;
+	first = first_of_span(segment);
+	if (node == m->node && m->from == node->index)
+		first->info.displaced = 1;
+	else if (!first->info.displaced)
+		return 0;
+	if (m->metadata_only && node == m->node)
+		return first == segment ? SN_HEADER_PAGES : 0;
+	if (!first->info.is_span)
+		return segment->info.opened_pages;
+	offset = (size_t)((char *)segment - (char *)first) >> SN_PAGE_SHIFT;
+	stop = first->info.block_first + first->info.room_pages;
+	return stop <= offset ? 0 : sn_min(stop - offset, SN_SEG_PAGES);
 }
 
 typedef void unit_fn(struct sn_migration *m, char *addr, size_t npages, size_t *batch);
 
-static void walk(struct sn_migration *m, unit_fn *fn, uint64_t *done, uint64_t total)
+struct walk {
+	unit_fn *fn;
+	uint64_t done, total;
+	size_t batch;
+};
+
+static void walk_segment(struct sn_migration *m, struct walk *walk, struct sn_node *node,
+			 char *base)
 {
-	size_t batch = UNIT_PAGES;
+	size_t end;
 
-	for (struct sn_range *range = m->node->ranges; range != NULL; range = range->next) {
-		for (size_t i = 0; i < range->nr_segments; i++) {
-			char *base = range->base + (i << SN_SEG_SHIFT);
-			size_t first, end;
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	end = pages_to_visit(m, node, (struct sn_segment *)base);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	for (size_t p = 0; p < end && m->error == 0 && !m->stop(m->arg); p += UNIT_PAGES) {
+		size_t n = sn_min(end - p, UNIT_PAGES);
 
-			sn_lock_acquire(&m->node->page_lock, SN_RANK_PAGES);
-			opened_pages(m, (struct sn_segment *)base, &first, &end);
-			sn_lock_release(&m->node->page_lock, SN_RANK_PAGES);
-			for (size_t p = first; p < end; p += UNIT_PAGES) {
-				size_t n = sn_min(end - p, UNIT_PAGES);
-
-				if (m->error != 0 || m->stop(m->arg))
-					return;
-				fn(m, base + (p << SN_PAGE_SHIFT), n, &batch);
-				*done += n << SN_PAGE_SHIFT;
-				if (m->progress != NULL)
-					m->progress(m->arg, *done, sn_max(total, *done));
-			}
-		}
+		walk->fn(m, base + (p << SN_PAGE_SHIFT), n, &walk->batch);
+		walk->done += n << SN_PAGE_SHIFT;
+		if (m->progress != NULL)
+			m->progress(m->arg, walk->done, sn_max(walk->total, walk->done));
 	}
+}
+
+static void walk_node(struct sn_migration *m, struct walk *walk, struct sn_node *node)
+{
+	for (struct sn_range *range = node->ranges; range != NULL; range = range->next)
+		for (size_t i = 0; i < range->nr_segments; i++)
+			walk_segment(m, walk, node, range->base + (i << SN_SEG_SHIFT));
+}
+
+/* The node's own ranges, and what other nodes' ranges may have on it since they were away. */
+static void walk_all(struct sn_migration *m, unit_fn *fn, uint64_t total)
+{
+	struct walk walk = {.fn = fn, .total = total, .batch = UNIT_PAGES};
+
+	walk_node(m, &walk, m->node);
+	if (m->from != SN_NODE_NONE)
+		for_each_node (n)
+			if (sn_nodes[n] != m->node)
+				walk_node(m, &walk, sn_nodes[n]);
 }
 
 static void count_left(struct sn_migration *m, char *addr, size_t npages, size_t *batch)
@@ -154,7 +172,6 @@ uint64_t sn_migrate_bytes(struct sn_node *node)
 
 void sn_migrate_pass(struct sn_migration *m)
 {
-	uint64_t done = 0, total = sn_migrate_bytes(m->node);
 	void (*progress)(void *, uint64_t, uint64_t) = m->progress;
 
 	m->left_pages = 0;
@@ -162,10 +179,9 @@ void sn_migrate_pass(struct sn_migration *m)
 		m->error = -ENOSYS;
 		return;
 	}
-	walk(m, move_unit, &done, total);
+	walk_all(m, move_unit, sn_migrate_bytes(m->node));
 	m->progress = NULL;
-	done = 0;
 	if (m->error == 0)
-		walk(m, count_left, &done, 0);
+		walk_all(m, count_left, 0);
 	m->progress = progress;
 }

@@ -287,8 +287,10 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 	int error = -EAGAIN;
 
 	for (int attempt = 0; attempt < 2 && error == -EAGAIN; attempt++) {
-		if (attempt > 0)
+		if (attempt > 0) {
 			sn_pages_purge(node, SN_ALL_PAGES);
+			sn_segments_trim(node);
+		}
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		/* Read under the lock: an offline that has taken page_lock once after it
 		 * published its state knows that no run of this node is handed out later. */
@@ -417,6 +419,59 @@ size_t sn_pages_purge(struct sn_node *node, size_t max)
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	return done << SN_PAGE_SHIFT;
+}
+
+/* The one clean run that is all of a segment's memory, or NULL: something is in use there. */
+static struct sn_page *whole_run(struct sn_segment *segment)
+{
+	struct sn_page *run = sn_page_at(segment, SN_HEADER_PAGES);
+
+	if (segment->info.is_span || run->kind != SN_PAGE_FREE_CLEAN ||
+	    run->npages + SN_HEADER_PAGES != segment->info.opened_pages ||
+	    (run->fixed & SN_RUN_VACATED) != 0)
+		return NULL;
+	return run;
+}
+
+/* Takes a segment that holds nothing out of the node's lists. page_lock held. */
+static void segment_unlink(struct sn_node *node, struct sn_segment *segment, struct sn_page *run)
+{
+	bin_remove(&node->clean, run);
+	if (segment->info.prev != NULL)
+		segment->info.prev->info.next = segment->info.next;
+	else
+		node->segments = segment->info.next;
+	if (segment->info.next != NULL)
+		segment->info.next->info.prev = segment->info.prev;
+	if (node->open_segment == segment)
+		node->open_segment = NULL;
+	node->mapped_pages -= SN_HEADER_PAGES;
+}
+
+size_t sn_segments_trim(struct sn_node *node)
+{
+	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, done = 0;
+	struct sn_segment *segment, *next;
+	int saved = errno;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	for (segment = node->segments; segment != NULL; segment = next) {
+		struct sn_page *run = whole_run(segment);
+		size_t opened = (size_t)segment->info.opened_pages << SN_PAGE_SHIFT;
+
+		next = segment->info.next;
+		if (run == NULL)
+			continue;
+		segment_unlink(node, segment, run);
+		sn_discard_memory(segment, header);
+		sn_depopulate(node, segment, header);
+		mprotect(segment, opened, PROT_NONE);
+		sn_segments_release(node, segment, 1);
+		done++;
+	}
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	errno = saved;
+	return done << SN_SEG_SHIFT;
 }
 
 /* A clean run whose vacated flag is `vacated`, taken into hand. */

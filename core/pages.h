@@ -33,6 +33,9 @@ void sn_run_shrink(struct sn_page *run, size_t npages);
 
 /* Turns up to `max` dirty pages into clean ones.  Returns bytes given back. No lock held. */
 size_t sn_pages_purge(struct sn_node *node, size_t max);
+/* Gives segments in which nothing is in use back to their range, headers and all, for spans and
+ * new segments. Returns bytes of address space. No lock held. */
+size_t sn_segments_trim(struct sn_node *node);
 /* Makes the free memory of a node inaccessible, or accessible again: placement->vacate and
  * ->restore over every clean run.  Returns 0 or the first error of restore. */
 int sn_pages_vacate(struct sn_node *node);

@@ -71,6 +71,7 @@ _Static_assert(sizeof(struct sn_page) == 64, "one cache line a page");
 struct sn_segment_info {
 	uint32_t nr_segments;		/* 1, or the length of a span */
 	uint32_t opened_pages;		/* from the start, header included */
+	uint32_t displaced;		/* pages of it may be on other nodes: its node was away */
 	struct sn_segment *next, *prev; /* all of the node, or its cached spans */
 	/* Of a span, see large.c. */
 	uint32_t is_span;

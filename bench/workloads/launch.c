@@ -17,7 +17,6 @@
  * The result is one JSON object on descriptor FD. The exit status is the
  * program's, or 128 plus the signal that ended it.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

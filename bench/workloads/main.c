@@ -8,7 +8,6 @@
  * workloads in a form the runner reads, `probe` tells which object malloc comes
  * from, by which the runner makes sure that a preload took effect.
  */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>

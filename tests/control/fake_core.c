@@ -7,7 +7,6 @@
  * cancelled or its time is over.  Commands come on standard input, one letter a line; each is
  * answered by one line.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>

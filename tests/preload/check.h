@@ -13,7 +13,6 @@
 #define TESTS_PRELOAD_CHECK_H
 
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE
 #endif
 #include <errno.h>
 #include <fcntl.h>

@@ -70,11 +70,12 @@ def public_header(lib):
     header = os.path.join(HERE, "..", "..", "include", "slabnode.h")
     with open(header, encoding="utf-8") as f:
         text = re.sub(r"/\*.*?\*/|//[^\n]*", "", f.read(), flags=re.S)
+    text = re.sub(r"^\s*#[^\n]*", "", text, flags=re.M)
     text = re.sub(r"\(\s*\*\s*\w+\s*\)\s*\([^()]*\)", "", text)
     declared = set()
     for statement in re.split(r"[;{}]", text):
         m = re.search(r"\b(slabnode_\w+)\s*\(", statement)
-        if m and not statement.strip().startswith(("typedef", "#")):
+        if m and not statement.strip().startswith("typedef"):
             declared.add(m.group(1))
     have = {n for n, defined, _ in dynamic_symbols(lib)
             if defined and n.startswith("slabnode_")}
