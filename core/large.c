@@ -141,13 +141,12 @@ static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t
 	return span;
 }
 
-/* Everything that is free goes back, so that address space and capacity are there again. */
-static bool make_room(struct sn_node *node)
+size_t sn_make_room(struct sn_node *node)
 {
 	size_t bytes = sn_spans_purge(node, SN_ALL_PAGES);
 
 	bytes += sn_pages_purge(node, SN_ALL_PAGES);
-	return bytes + sn_segments_trim(node) > 0;
+	return bytes + sn_segments_trim(node);
 }
 
 static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed)
@@ -155,7 +154,7 @@ static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool 
 	struct sn_segment *span = NULL;
 
 	for (int attempt = 0; attempt < 2 && span == NULL; attempt++) {
-		if (attempt > 0 && !make_room(node))
+		if (attempt > 0 && sn_make_room(node) == 0)
 			break;
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		if (sn_node_usable(node)) {

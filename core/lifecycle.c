@@ -219,26 +219,64 @@ static void find_standins(void)
 }
 
 /* Nodes lent to `node` are lent to nobody for now.  Lifecycle lock held. */
-static void recall_loans(unsigned int node)
+static void recall_loans(unsigned int node, struct sn_nodemask *recalled)
 {
 	for_each_node (n)
-		if (n != node && atomic_load(&sn_standin[n]) == node)
+		if (n != node && atomic_load(&sn_standin[n]) == node) {
 			atomic_store(&sn_standin[n], SN_NODE_NONE);
+			sn_mask_add(recalled, n);
+		}
 }
 
-/* Every range gets a policy without the nodes that are not usable. */
-static void rebind_ranges(void)
+/* Every range gets a policy over these nodes.  Lifecycle lock held, so that of two transitions
+ * the later one's masks stay.  A range that is added meanwhile reads the published masks. */
+static void rebind_ranges(const struct sn_nodemask *allowed)
+{
+	if (sn_placement->bind_range == NULL)
+		return;
+	for_each_node (n) {
+		struct sn_node *node = sn_nodes[n];
+		struct sn_range *range;
+
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		for (range = node->ranges; range != NULL; range = range->next)
+			sn_placement->bind_range(range->base, range->nr_segments << SN_SEG_SHIFT, n,
+						 allowed);
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	}
+}
+
+/* The node is in service (again): policies first, then it hands memory out.  Lock held. */
+static void publish_online(struct sn_node *node)
 {
 	struct sn_nodemask allowed;
 
-	if (sn_placement->bind_range == NULL)
-		return;
 	sn_node_usable_mask(&allowed);
-	for_each_node (n)
-		for (struct sn_range *range = sn_nodes[n]->ranges; range != NULL;
-		     range = range->next)
-			sn_placement->bind_range(range->base, range->nr_segments << SN_SEG_SHIFT, n,
-						 &allowed);
+	sn_mask_add(&allowed, node->index);
+	rebind_ranges(&allowed);
+	set_state(node, SN_ONLINE);
+	atomic_store(&sn_standin[node->index], (uint8_t)node->index);
+	find_standins();
+}
+
+/* Waits until nothing of an earlier transition is at work on the node: the tail of one whose
+ * state is published already (memory being made inaccessible, pages coming back).  Lock held at
+ * call and return, dropped in between.  A rebalance gives up for the newcomer. */
+static void settle(struct sn_node *node)
+{
+	struct sn_transition *t = node->transition;
+
+	while (transition_active(node) &&
+	       (sn_node_state(node) == SN_ONLINE || sn_node_state(node) == SN_OFFLINE)) {
+		uint32_t finished = atomic_load(&t->finished);
+
+		if (t->online)
+			atomic_store(&t->cancel, 1);
+		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		while (atomic_load(&t->finished) == finished)
+			sn_futex_wait(&t->finished, finished, -1);
+		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	}
 }
 
 /* --- offline ----------------------------------------------------------------------------- */
@@ -250,6 +288,10 @@ struct offline {
 	uint64_t begin_ns, stall_ns;
 	uint64_t deadline_ns; /* 0: none */
 	bool claimed;
+	bool joins;		     /* somebody else is taking it offline: wait for that result */
+	struct sn_nodemask recalled; /* nodes whose loan to this one was called back */
+	struct offline *set;	     /* all nodes of the command */
+	unsigned int count;
 };
 
 static int step(const char *name)
@@ -299,11 +341,11 @@ static bool must_stop(void *arg)
 	return cancelled(arg) || out_of_time(arg);
 }
 
-/* What a migration would move has to fit elsewhere. Lifecycle lock held. */
-static int check_room(const struct sn_node *node, const struct sn_nodemask *to,
+/* What would move has to fit elsewhere; *need adds up over the nodes of one command. */
+static int check_room(uint64_t bytes, uint64_t *need, const struct sn_nodemask *to,
 		      struct sn_lifecycle_result *result)
 {
-	uint64_t need = sn_live_bytes(node->index), room = 0;
+	uint64_t room = 0;
 
 	if (sn_placement->room == NULL)
 		return 0;
@@ -312,10 +354,12 @@ static int check_room(const struct sn_node *node, const struct sn_nodemask *to,
 
 		room = free > UINT64_MAX - room ? UINT64_MAX : room + free;
 	}
-	if (room >= need)
-		return 0;
-	return result_fail(result, -ENOMEM, "no room elsewhere: %llu bytes live, %llu bytes free",
-			   (unsigned long long)need, (unsigned long long)room);
+	if (room < *need + bytes)
+		return result_fail(result, -ENOMEM,
+				   "no room elsewhere: %llu bytes to move, %llu bytes free",
+				   (unsigned long long)(*need + bytes), (unsigned long long)room);
+	*need += bytes;
+	return 0;
 }
 
 /* Can this node leave?  Lifecycle lock held.  1: nothing to do, result filled. */
@@ -332,6 +376,8 @@ static int check_node(struct offline *o)
 		return result_fail(result, -EBUSY, "node %d is coming online: the opposite request",
 				   node->os_number);
 	case SN_GOING_OFFLINE:
+		o->joins = true;
+		return 0;
 	case SN_ONLINE:
 		return 0;
 	}
@@ -342,6 +388,7 @@ static int check_node(struct offline *o)
 static void claim_all(struct offline *set, unsigned int count)
 {
 	struct sn_nodemask targets;
+	uint64_t need = 0;
 	unsigned int leaving = 0, usable = sn_node_count_usable();
 	bool to_given = sn_mask_count(&set[0].request->to) > 0;
 
@@ -368,7 +415,8 @@ static void claim_all(struct offline *set, unsigned int count)
 				result_fail(o->result, -EINVAL, "no usable node among the targets");
 				continue;
 			}
-			if (check_room(o->node, &targets, o->result) != 0)
+			if (check_room(sn_live_bytes(o->node->index), &need, &targets, o->result) !=
+			    0)
 				continue;
 		}
 		if (claim(o->node, false, o->request->policy) != 0) {
@@ -378,8 +426,11 @@ static void claim_all(struct offline *set, unsigned int count)
 		o->claimed = true;
 		set_state(o->node, SN_GOING_OFFLINE);
 		atomic_store(&sn_standin[o->node->index], SN_NODE_NONE);
-		recall_loans(o->node->index);
+		recall_loans(o->node->index, &o->recalled);
 	}
+	/* Before any page moves: else untouched pages would fault on the leaving nodes later. */
+	sn_node_usable_mask(&targets);
+	rebind_ranges(&targets);
 }
 
 static void roll_back(struct offline *o)
@@ -388,12 +439,9 @@ static void roll_back(struct offline *o)
 
 	enter_phase(o, SN_PHASE_ROLLBACK);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	set_state(node, SN_ONLINE);
-	atomic_store(&sn_standin[node->index], (uint8_t)node->index);
-	find_standins();
+	publish_online(node);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_open(node->index);
-	rebind_ranges();
 	o->result->state = SN_ONLINE;
 	sn_event_add(node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE", o->result->message);
 }
@@ -438,6 +486,24 @@ static int policy_strict(struct offline *o)
 	}
 }
 
+static void finish(struct offline *o);
+
+/* The nodes of one command take their turns; one that is cancelled before its turn does not
+ * have to wait for it. */
+static void serve_cancels(struct offline *o)
+{
+	for (unsigned int i = 0; i < o->count; i++) {
+		struct offline *other = &o->set[i];
+
+		if (other == o || !other->claimed || !cancelled(other))
+			continue;
+		fail_stopped(other);
+		roll_back(other);
+		other->claimed = false;
+		finish(other);
+	}
+}
+
 static int policy_wait(struct offline *o)
 {
 	uint64_t before = sn_drain_live(o->node), told = 0;
@@ -464,6 +530,7 @@ static int policy_wait(struct offline *o)
 			return 0;
 		if (must_stop(o))
 			return fail_stopped(o);
+		serve_cancels(o);
 	}
 }
 
@@ -511,7 +578,13 @@ static int policy_migrate(struct offline *o)
 	uint64_t give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
 	struct sn_migration m;
 	size_t moved = 0;
+	uint64_t need = 0;
 
+	/* By now exactly what has to move has pages: found out before any of them does. */
+	migration_init(o, &m);
+	if (sn_placement->resident != NULL &&
+	    check_room(sn_placement->resident(o->node->index), &need, &m.to, o->result) != 0)
+		return o->result->error;
 	for (int64_t pause_ns = 1000000;; pause_ns = sn_min(pause_ns * 2, (int64_t)100000000)) {
 		migration_init(o, &m);
 		sn_migrate_pass(&m);
@@ -619,14 +692,37 @@ static void finish(struct offline *o)
 	sn_tables_publish();
 }
 
-/* Undoes a claim whose tables were never closed. */
+/* Takes every object out of a node's tables: after a stand-in changed, before its loans are
+ * given to somebody else. */
+static int empty_tables(unsigned int node, uint64_t *stall_ns)
+{
+	uint64_t begin = sn_now_ns();
+	int error;
+
+	sn_tables_close(node);
+	error = sn_tables_fence();
+	*stall_ns = sn_max(*stall_ns, sn_now_ns() - begin);
+	if (error == 0)
+		sn_tables_drain(node, false);
+	sn_tables_open(node);
+	return error;
+}
+
+/* Undoes a claim whose tables were never closed.  Its tables may hold objects of nodes whose
+ * loans were recalled: those loans are given back, or, when somebody has moved them on already,
+ * the objects are taken out. */
 static void abandon(struct offline *o)
 {
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	set_state(o->node, SN_ONLINE);
-	atomic_store(&sn_standin[o->node->index], (uint8_t)o->node->index);
-	find_standins();
+	for_each_node (n)
+		if (sn_mask_has(&o->recalled, n) && atomic_load(&sn_standin[n]) == SN_NODE_NONE &&
+		    sn_node_state(sn_nodes[n]) == SN_OFFLINE)
+			atomic_store(&sn_standin[n], (uint8_t)o->node->index);
+	publish_online(o->node);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_tables_publish();
+	if (sn_mask_count(&o->recalled) > 0)
+		empty_tables(o->node->index, &o->stall_ns);
 	o->result->state = SN_ONLINE;
 	o->claimed = false;
 	sn_event_add(o->node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE",
@@ -648,11 +744,9 @@ static int close_one(struct offline *o)
 	return 0;
 }
 
-/* Step 3 for all nodes that leave: all are out of the masks; policies first, so that no page of
- * theirs is placed anew, then each one's tables and locks. */
+/* Step 3 for all nodes that leave, all of which are out of the masks and policies already. */
 static void close_all(struct offline *set, unsigned int count)
 {
-	rebind_ranges();
 	for (unsigned int i = 0; i < count; i++) {
 		struct offline *o = &set[i];
 
@@ -674,7 +768,7 @@ static void join_others(struct offline *set, unsigned int count)
 	for (unsigned int i = 0; i < count; i++) {
 		struct offline *o = &set[i];
 
-		if (o->claimed || o->result->error != 0 || o->result->already)
+		if (!o->joins)
 			continue;
 		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 		if (transition_active(o->node)) {
@@ -683,6 +777,20 @@ static void join_others(struct offline *set, unsigned int count)
 			*o->result = o->node->transition->last;
 			sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 		}
+	}
+}
+
+/* settle() drops the lock: all nodes are settled when one round found nothing to wait for. */
+static void settle_all(struct offline *set, unsigned int count)
+{
+	for (unsigned int i = 0; i < count;) {
+		struct sn_node *node = set[i].node;
+		bool waits = transition_active(node) && (sn_node_state(node) == SN_ONLINE ||
+							 sn_node_state(node) == SN_OFFLINE);
+
+		if (waits)
+			settle(node);
+		i = waits ? 0 : i + 1;
 	}
 }
 
@@ -696,7 +804,8 @@ static bool set_begin(struct offline *set, const unsigned int *node, unsigned in
 
 		result_begin(&result[i], node[i]);
 		result[i].policy = request->policy;
-		*o = (struct offline){.request = request, .result = &result[i]};
+		*o = (struct offline){
+		    .request = request, .result = &result[i], .set = set, .count = count};
 		o->begin_ns = sn_now_ns();
 		if (request->timeout_ms >= 0)
 			o->deadline_ns = o->begin_ns + (uint64_t)request->timeout_ms * 1000000u + 1;
@@ -726,6 +835,7 @@ int sn_offline(const unsigned int *node, unsigned int count,
 	sn_lock_check_none_held();
 	if (set_begin(set, node, count, request, result)) {
 		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		settle_all(set, count);
 		for (unsigned int i = 0; i < count; i++)
 			check_node(&set[i]);
 		claim_all(set, count);
@@ -734,6 +844,7 @@ int sn_offline(const unsigned int *node, unsigned int count,
 		for (unsigned int i = 0; i < count; i++)
 			if (set[i].claimed) {
 				offline_one(&set[i]);
+				set[i].claimed = false;
 				finish(&set[i]);
 			}
 		join_others(set, count);
@@ -745,10 +856,11 @@ int sn_offline(const unsigned int *node, unsigned int count,
 
 /* --- online ------------------------------------------------------------------------------ */
 
-static bool never_stop(void *arg)
+static bool rebalance_stop(void *arg)
 {
-	(void)arg;
-	return false;
+	const struct sn_node *node = arg;
+
+	return atomic_load(&node->transition->cancel) != 0;
 }
 
 /* Brings the node's pages back that a migration moved away. */
@@ -759,7 +871,8 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 	    .node = node,
 	    .order = order,
 	    .max_stall_ns = DEFAULT_STALL_MS * 1000000ull,
-	    .stop = never_stop,
+	    .stop = rebalance_stop,
+	    .arg = node,
 	};
 
 	sn_mask_add(&m.to, node->index);
@@ -769,23 +882,6 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 	result->migrated_bytes = (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
 	result_unmovable(result, &m.moved);
 	*stall_ns = sn_max(*stall_ns, m.stall_ns);
-}
-
-/* Takes the node's objects out of the tables of its stand-in: the loan ends. */
-static int end_loan(unsigned int standin, uint64_t *stall_ns)
-{
-	uint64_t begin = sn_now_ns();
-	int error;
-
-	if (standin == SN_NODE_NONE)
-		return 0;
-	sn_tables_close(standin);
-	error = sn_tables_fence();
-	*stall_ns = sn_max(*stall_ns, sn_now_ns() - begin);
-	if (error == 0)
-		sn_tables_drain(standin, false);
-	sn_tables_open(standin);
-	return error;
 }
 
 /* Lifecycle lock held.  1: nothing to do. */
@@ -822,7 +918,7 @@ static int online_carry_out(struct sn_node *node, unsigned int standin,
 	if (error != 0)
 		return result_fail(result, error, "going-online was vetoed: %s",
 				   sn_errno_name(error));
-	error = end_loan(standin, stall_ns);
+	error = standin == SN_NODE_NONE ? 0 : empty_tables(standin, stall_ns);
 	if (error != 0)
 		return result_fail(result, -EPERM, "membarrier is refused here (%s)",
 				   sn_errno_name(error));
@@ -852,13 +948,25 @@ static void online_cancel(struct sn_node *node, const char *why)
 static void online_commit(struct sn_node *node)
 {
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	set_state(node, SN_ONLINE);
-	atomic_store(&sn_standin[node->index], (uint8_t)node->index);
-	find_standins();
+	publish_online(node);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	rebind_ranges();
 	sn_tables_open(node->index);
 	sn_event_add(node, SN_GOING_ONLINE, SN_ONLINE, "MEM_ONLINE", "requested");
+}
+
+/* The node was online before: just its pages come back.  Called with the lock held. */
+static int rebalance_claimed(struct sn_node *node, struct sn_lifecycle_result *result)
+{
+	uint64_t begin = sn_now_ns(), stall_ns = 0;
+
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	rebalance(node, result, &stall_ns);
+	result->elapsed_ms = (double)(sn_now_ns() - begin) / 1e6;
+	result->max_stall_ms = (double)stall_ns / 1e6;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	unclaim(node, result);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	return 0;
 }
 
 int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result *result)
@@ -874,6 +982,7 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	sn_lock_check_none_held();
 	node = sn_nodes[index];
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	settle(node);
 	error = online_check(node, result);
 	if (error == 0 && sn_node_state(node) == SN_GOING_ONLINE) {
 		join_transition(node, result);
@@ -882,9 +991,9 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	if (error == 0 && claim(node, true, SN_MIGRATE) != 0)
 		error = result_fail(result, -ENOMEM, "no memory for the transition record");
 	if (error != 0) {
+		if (error == 1 && rebalance_too && claim(node, true, SN_MIGRATE) == 0)
+			return rebalance_claimed(node, result);
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-		if (error == 1 && rebalance_too)
-			rebalance(node, result, &stall_ns);
 		return error == 1 ? 0 : error;
 	}
 	set_state(node, SN_GOING_ONLINE);
@@ -926,8 +1035,11 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 	}
 	atomic_store(&node->transition->cancel, 1);
 	sn_futex_wake(&node->transition->cancel, INT32_MAX);
-	atomic_fetch_add(&node->free_seq, 1);
-	sn_futex_wake(&node->free_seq, INT32_MAX);
+	/* The command may be waiting for another of its nodes. */
+	for_each_node (n) {
+		atomic_fetch_add(&sn_nodes[n]->free_seq, 1);
+		sn_futex_wake(&sn_nodes[n]->free_seq, INT32_MAX);
+	}
 	join_transition(node, result);
 	/* The offline's own failure is what was asked for; it may also have been too late. */
 	result->error = 0;
@@ -993,11 +1105,14 @@ void sn_lifecycle_start(void)
  * is undone.  No sequence can be under way, so no fence is needed. */
 void sn_lifecycle_fork_child(void)
 {
+	bool undone = false;
+
 	for_each_node (n) {
 		struct sn_node *node = sn_nodes[n];
 
 		if (!transition_active(node))
 			continue;
+		undone = true;
 		node->transition->active = false;
 		atomic_fetch_add(&node->transition->finished, 1);
 		atomic_store(&node->waiters, 0);
@@ -1009,4 +1124,10 @@ void sn_lifecycle_fork_child(void)
 		}
 	}
 	find_standins();
+	if (undone) {
+		struct sn_nodemask allowed;
+
+		sn_node_usable_mask(&allowed);
+		rebind_ranges(&allowed);
+	}
 }

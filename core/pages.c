@@ -249,6 +249,11 @@ static size_t align_skip(const struct sn_page *run, size_t align)
 	return -page & (align - 1);
 }
 
+static int run_shortage(const struct sn_node *node)
+{
+	return node->dirty.pages > 0 || node->cached_spans != NULL ? -EAGAIN : -ENOMEM;
+}
+
 /* page_lock held.  -ENOMEM: no memory to be had; -EAGAIN: the node is full, purging helps. */
 static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn_page **out,
 		    bool *zeroed)
@@ -263,14 +268,14 @@ static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn
 		if (run == NULL && pages_grow(node, want))
 			run = bin_find(&node->clean, want);
 		if (run == NULL)
-			return node->dirty.pages > 0 ? -EAGAIN : -ENOMEM;
+			return run_shortage(node);
 	}
 	bin_remove(bins_of_kind(node, kind), run);
 	run = run_cut(node, run, align_skip(run, align), npages, kind);
 	if (kind == SN_PAGE_FREE_CLEAN) {
 		if (sn_populate(node, sn_page_address(run), npages << SN_PAGE_SHIFT) < 0) {
 			run_insert(node, run, kind);
-			return node->dirty.pages > 0 ? -EAGAIN : -ENOMEM;
+			return run_shortage(node);
 		}
 		node->mapped_pages += npages;
 	}
@@ -287,10 +292,8 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 	int error = -EAGAIN;
 
 	for (int attempt = 0; attempt < 2 && error == -EAGAIN; attempt++) {
-		if (attempt > 0) {
-			sn_pages_purge(node, SN_ALL_PAGES);
-			sn_segments_trim(node);
-		}
+		if (attempt > 0)
+			sn_make_room(node);
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		/* Read under the lock: an offline that has taken page_lock once after it
 		 * published its state knows that no run of this node is handed out later. */
@@ -385,37 +388,77 @@ static struct sn_page *take_dirty(struct sn_node *node)
 	return NULL;
 }
 
+/* Whether a run in hand belongs to a node that is away, so that nobody may reach it. */
+static bool should_vacate(const struct sn_node *node)
+{
+	return node->index != SN_NODE_INTERNAL && sn_placement->vacate != NULL &&
+	       sn_node_state(node) == SN_OFFLINE;
+}
+
+/*
+ * Puts a run that was given back into the clean bins; of a node that is away, out of reach.
+ *
+ *	purge				online
+ *	reads OFFLINE, vacates
+ *					publishes GOING_ONLINE
+ *					restores every vacated run it finds
+ *	inserts the run as vacated	<- handed out inaccessible, were the state not read here
+ */
+static void insert_purged(struct sn_node *node, struct sn_page *run)
+{
+	size_t len = (size_t)run->npages << SN_PAGE_SHIFT;
+	bool away = should_vacate(node);
+
+	if (away)
+		sn_placement->vacate(sn_page_address(run), len, node->index);
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	if (away && !should_vacate(node)) {
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		if (sn_placement->restore(sn_page_address(run), len, node->index) < 0)
+			return; /* lost to the process, better than handed out unreachable */
+		away = false;
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	}
+	sn_depopulate(node, sn_page_address(run), len);
+	node->mapped_pages -= run->npages;
+	run->fixed = away ? SN_RUN_VACATED : 0;
+	run_insert(node, run, SN_PAGE_FREE_CLEAN);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
+/* Up to `max` pages of a dirty run, taken into hand. */
+static struct sn_page *take_to_purge(struct sn_node *node, size_t max)
+{
+	struct sn_page *run;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	run = take_dirty(node);
+	if (run != NULL && run->npages > max)
+		run = run_cut(node, run, 0, max, SN_PAGE_FREE_DIRTY);
+	node->dirty_low = sn_min(node->dirty_low, node->dirty.pages);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return run;
+}
+
 size_t sn_pages_purge(struct sn_node *node, size_t max)
 {
 	size_t done = 0;
 
 	while (done < max) {
-		struct sn_page *run;
-		size_t len;
-		bool discarded, away;
+		struct sn_page *run = take_to_purge(node, max - done);
+		size_t npages;
 
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		run = take_dirty(node);
-		if (run != NULL && run->npages > max - done)
-			run = run_cut(node, run, 0, max - done, SN_PAGE_FREE_DIRTY);
-		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 		if (run == NULL)
 			break;
-		len = (size_t)run->npages << SN_PAGE_SHIFT;
-		discarded = sn_discard_memory(sn_page_address(run), len);
-		away = discarded && sn_node_state(node) == SN_OFFLINE &&
-		       sn_placement->vacate != NULL && node->index != SN_NODE_INTERNAL;
-		if (away)
-			sn_placement->vacate(sn_page_address(run), len, node->index);
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		if (discarded) {
-			sn_depopulate(node, sn_page_address(run), len);
-			node->mapped_pages -= run->npages;
-			done += run->npages;
+		npages = run->npages;
+		if (sn_discard_memory(sn_page_address(run), npages << SN_PAGE_SHIFT)) {
+			insert_purged(node, run);
+			done += npages;
+			continue;
 		}
-		run->fixed = discarded ? (away ? SN_RUN_VACATED : 0) : SN_RUN_FIXED;
-		run_insert(node, run, discarded ? SN_PAGE_FREE_CLEAN : SN_PAGE_FREE_DIRTY);
-		node->dirty_low = sn_min(node->dirty_low, node->dirty.pages);
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		run->fixed = SN_RUN_FIXED;
+		run_insert(node, run, SN_PAGE_FREE_DIRTY);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	return done << SN_PAGE_SHIFT;

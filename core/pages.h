@@ -31,6 +31,10 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed);
 /* Cuts a busy run down to `npages` and frees the rest. */
 void sn_run_shrink(struct sn_page *run, size_t npages);
 
+/* The node is full, or address space is short: everything of it that is free goes back (large.c).
+ * Bytes. No lock held. */
+size_t sn_make_room(struct sn_node *node);
+
 /* Turns up to `max` dirty pages into clean ones.  Returns bytes given back. No lock held. */
 size_t sn_pages_purge(struct sn_node *node, size_t max);
 /* Gives segments in which nothing is in use back to their range, headers and all, for spans and

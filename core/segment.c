@@ -90,7 +90,7 @@ static struct sn_range *range_add(struct sn_node *node, size_t count)
 	range->base = base;
 	range->nr_segments = nr;
 	range->next = node->ranges;
-	node->ranges = range;
+	node->ranges = range; /* from here on a transition rebinds it, too */
 	if (sn_placement->bind_range != NULL && node->index != SN_NODE_INTERNAL) {
 		sn_node_usable_mask(&allowed);
 		sn_placement->bind_range(base, nr << SN_SEG_SHIFT, node->index, &allowed);
