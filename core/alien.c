@@ -1,6 +1,9 @@
 /*
  * alien.c - see alien.h.
  *
+ * Both nodes must be ONLINE: an object of a leaving node enters no store, and a leaving node's
+ * own alien caches must stay empty once they were drained.
+ *
  * alien->lock comes before the list_lock of the object's home; an object enters only while its
  * home is ONLINE, read under alien->lock (the reason stands at the top of cache.c).
  */
@@ -66,7 +69,8 @@ bool sn_alien_put(unsigned int here, unsigned int home, unsigned int cache, void
 	if (alien == NULL)
 		return false;
 	sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
-	if (sn_node_state(sn_nodes[home]) == SN_ONLINE) {
+	if (sn_node_state(sn_nodes[home]) == SN_ONLINE &&
+	    sn_node_state(sn_nodes[here]) == SN_ONLINE) {
 		if (alien->avail == alien->limit) {
 			n = alien->avail;
 			memcpy(full, alien->entry, n * sizeof(*full));

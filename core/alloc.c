@@ -99,20 +99,33 @@ static unsigned int refill_fallback(unsigned int home, unsigned int cache, void 
 	return 0;
 }
 
+/* Objects from the node the thread should get memory of, else from any other.  Returns how many,
+ * 0 only when no node had any. */
+static unsigned int refill_any(unsigned int home, unsigned int cache, void **objects,
+			       unsigned int want)
+{
+	for (;;) {
+		uint32_t seq = atomic_load(&sn_usable_seq);
+		unsigned int target = sn_node_target(home), n = 0;
+
+		if (target != SN_NODE_NONE) {
+			n = refill_lent(target, cache, objects, want);
+			if (n == 0)
+				n = sn_cache_refill(sn_nodes[target], cache, objects, want, false);
+		}
+		if (n == 0)
+			n = refill_fallback(home, cache, objects);
+		if (n > 0 || atomic_load(&sn_usable_seq) == seq)
+			return n;
+	}
+}
+
 static void *refill(struct sn_thread *self, unsigned int cache)
 {
-	unsigned int want = 1 + prepare_table(self, cache);
-	unsigned int home = sn_thread_home(self), target = sn_node_target(home);
+	unsigned int want = 1 + prepare_table(self, cache), home = sn_thread_home(self);
 	void *objects[SN_BATCH_MAX];
-	unsigned int n = 0, from, pushed;
+	unsigned int n = refill_any(home, cache, objects, want), from, pushed;
 
-	if (target != SN_NODE_NONE) {
-		n = refill_lent(target, cache, objects, want);
-		if (n == 0)
-			n = sn_cache_refill(sn_nodes[target], cache, objects, want, false);
-	}
-	if (n == 0)
-		n = refill_fallback(home, cache, objects);
 	if (n == 0)
 		return NULL;
 	from = sn_segmap_entry(objects[0]);
@@ -141,11 +154,25 @@ SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 	return object;
 }
 
+static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
+{
+	for (;;) {
+		uint32_t seq = atomic_load(&sn_usable_seq);
+		const uint8_t *order = sn_nodes[home]->fallback;
+		void *p = sn_large_alloc(sn_nodes[home], size, align, zero);
+
+		for (; p == NULL && *order != 0; order++)
+			p = sn_large_alloc(sn_nodes[*order], size, align, zero);
+		if (p != NULL || atomic_load(&sn_usable_seq) == seq)
+			return p;
+	}
+}
+
 SN_NOINLINE void *sn_alloc_large(size_t size, size_t align, bool zero)
 {
 	struct sn_thread *self = &sn_self;
 	unsigned int home;
-	void *p = NULL;
+	void *p;
 
 	if (size > PTRDIFF_MAX - SN_SEG_SIZE || align > PTRDIFF_MAX / 2)
 		return NULL;
@@ -154,10 +181,7 @@ SN_NOINLINE void *sn_alloc_large(size_t size, size_t align, bool zero)
 		return sn_large_alloc(sn_nodes[SN_NODE_INTERNAL], size, align, zero);
 	}
 	home = sn_thread_home(self);
-	if (sn_node_usable(sn_nodes[home]))
-		p = sn_large_alloc(sn_nodes[home], size, align, zero);
-	for (const uint8_t *order = sn_nodes[home]->fallback; p == NULL && *order != 0; order++)
-		p = sn_large_alloc(sn_nodes[*order], size, align, zero);
+	p = large_any(home, size, align, zero);
 	if (p != NULL)
 		count_placement(home, sn_home_of(p), 1);
 	if (sn_slow_hook != NULL)
@@ -227,6 +251,7 @@ static bool accepted_here(const struct sn_thread *self, unsigned int home)
 static void free_object(struct sn_thread *self, void *p, unsigned int home, unsigned int cache)
 {
 	struct sn_node *node = sn_nodes[home];
+	unsigned int here;
 
 	if (home != SN_NODE_INTERNAL && self->ready && self->internal == 0) {
 		if (push_many(self, cache, &p, 1, home) == 1)
@@ -239,9 +264,11 @@ static void free_object(struct sn_thread *self, void *p, unsigned int home, unsi
 				return;
 			if (make_room(self, cache) && push_many(self, cache, &p, 1, home) == 1)
 				return;
-		} else if (sn_alien_enabled && sn_alien_put(sn_thread_home(self), home, cache, p)) {
-			return;
 		}
+		here = sn_node_target(sn_thread_home(self));
+		if (sn_alien_enabled && here != home && here != SN_NODE_NONE &&
+		    sn_alien_put(here, home, cache, p))
+			return;
 	}
 	sn_cache_flush(node, cache, &p, 1);
 }

@@ -18,6 +18,7 @@
 
 #include "alien.h"
 #include "meta.h"
+#include "pages.h"
 #include "slab.h"
 #include "table.h"
 
@@ -113,6 +114,7 @@ unsigned int sn_cache_refill(struct sn_node *node, unsigned int index, void **ob
 	const struct sn_cache *cache = &sn_caches[index];
 	struct sn_cache_node *cn = sn_cache_node(node, index);
 	struct sn_page *fresh = NULL;
+	bool built = false;
 	unsigned int n = 0;
 
 	if (lent && cn->partial == NULL && cn->free == NULL)
@@ -132,13 +134,18 @@ unsigned int sn_cache_refill(struct sn_node *node, unsigned int index, void **ob
 		sn_lock_release(&cn->list_lock, SN_RANK_LIST);
 		if (fresh != NULL) { /* the node left while the slab was being built */
 			sn_slab_destroy(fresh);
+			sn_run_settled(node);
 			return 0;
 		}
+		if (built)
+			sn_run_settled(node);
+		built = false;
 		if (n > 0 || lent || !may_take(node, lent))
 			return n;
 		fresh = sn_slab_build(node, cache);
 		if (fresh == NULL)
 			return 0;
+		built = true;
 	}
 }
 
@@ -371,17 +378,34 @@ uint64_t sn_cache_shrink(unsigned int index)
 	return before > after ? (before - after) * sn_caches[index].slab_pages << SN_PAGE_SHIFT : 0;
 }
 
+/* Lifecycle lock held: 0 when nothing of the cache is left, -EBUSY when objects are out, -EAGAIN
+ * when somebody (the reaper) still has some in hand. */
+static int cache_left(unsigned int index)
+{
+	bool slabs = false;
+
+	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
+		struct sn_cache_node *cn = sn_cache_node(sn_nodes[n], index);
+
+		if (__atomic_load_n(&cn->nr_out, __ATOMIC_RELAXED) != 0)
+			return -EBUSY;
+		slabs |= __atomic_load_n(&cn->nr_slabs, __ATOMIC_RELAXED) != 0;
+	}
+	return slabs ? -EAGAIN : 0;
+}
+
 int sn_cache_destroy(unsigned int index)
 {
-	int error = 0;
+	int error = -EAGAIN;
 
-	cache_drain_all(index);
-	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	for_each_node (n)
-		if (sn_cache_node(sn_nodes[n], index)->nr_out != 0)
-			error = -EBUSY;
-	if (error == 0)
-		sn_caches[index].in_use = 0;
-	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	return error;
+	/* An index is used again only when no slab of the old geometry is left. */
+	for (int tries = 0; tries < 100 && error == -EAGAIN; tries++) {
+		cache_drain_all(index);
+		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		error = cache_left(index);
+		if (error == 0)
+			sn_caches[index].in_use = 0;
+		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	}
+	return error == -EAGAIN ? -EBUSY : error;
 }

@@ -22,6 +22,14 @@ uint64_t sn_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static void pass_alien(struct sn_alien *alien)
+{
+	if (alien == NULL)
+		return;
+	sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
+	sn_lock_release(&alien->lock, SN_RANK_ALIEN);
+}
+
 /* Every locked store that may still take in objects of the node. */
 static void pass_locks(struct sn_node *node)
 {
@@ -31,12 +39,8 @@ static void pass_locks(struct sn_node *node)
 		sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 		sn_lock_release(&cn->list_lock, SN_RANK_LIST);
 		for_each_node (other) {
-			struct sn_alien *alien = sn_alien_of(other, node->index, c);
-
-			if (alien == NULL)
-				continue;
-			sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
-			sn_lock_release(&alien->lock, SN_RANK_ALIEN);
+			pass_alien(sn_alien_of(other, node->index, c));
+			pass_alien(sn_alien_of(node->index, other, c));
 		}
 	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
@@ -124,7 +128,7 @@ static uint64_t cache_out(struct sn_cache_node *cn)
 
 uint64_t sn_drain_live(struct sn_node *node)
 {
-	uint64_t live = atomic_load(&node->large_blocks);
+	uint64_t live = atomic_load(&node->large_blocks) + atomic_load(&node->in_hand);
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
 		if (sn_cache_node(node, c)->active)

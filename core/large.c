@@ -132,11 +132,15 @@ static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t
 		sn_segments_release(node, span, count);
 		return NULL;
 	}
-	span->info.nr_segments = (uint32_t)count;
-	span->info.opened_pages = SN_HEADER_PAGES;
-	span->info.is_span = 1;
-	span->info.block_first = (uint32_t)first;
-	span->info.block_pages = span->info.room_pages = npages;
+	span->info = (struct sn_segment_info){
+	    .nr_segments = (uint32_t)count,
+	    .opened_pages = SN_HEADER_PAGES,
+	    .is_span = 1,
+	    .block_first = (uint32_t)first,
+	    .block_pages = npages,
+	    .room_pages = npages,
+	};
+	node->nr_headers++;
 	list_push(&node->segments, span);
 	return span;
 }
@@ -164,32 +168,48 @@ static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool 
 				*zeroed = true;
 				span = span_build(node, npages, align);
 			}
+			if (span != NULL)
+				atomic_fetch_add(&node->in_hand, 1);
 		}
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	return span == NULL ? NULL : span_block(span);
 }
 
-/* Gives a span that is on no list back to the system; false: its pages stay (locked). */
+/*
+ * Gives a span that is on no list back to the system; false: its pages stay (locked).  It is
+ * taken out of the map first: whoever walks the node's segments finds headers through it.
+ */
 static bool span_release(struct sn_node *node, struct sn_segment *span)
 {
 	size_t count = span->info.nr_segments, room = span->info.room_pages;
 	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, len = room << SN_PAGE_SHIFT;
 	char *block = span_block(span);
 	int saved = errno;
-	bool done = sn_discard_memory(block, len);
+	bool done;
 
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	sn_segments_hide(node, span, count, true);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	done = sn_discard_memory(block, len);
 	if (done) {
 		mprotect(block, len, PROT_NONE);
 		sn_discard_memory(span, header);
 		mprotect(span, header, PROT_NONE);
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	}
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	if (done) {
 		sn_depopulate(node, block, len);
 		sn_depopulate(node, span, header);
 		node->mapped_pages -= room + SN_HEADER_PAGES;
+		node->nr_headers--;
+		atomic_fetch_add_explicit(&node->returned_pages, room + SN_HEADER_PAGES,
+					  memory_order_relaxed);
 		sn_segments_release(node, span, count);
-		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	} else {
+		sn_segments_hide(node, span, count, false);
 	}
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	errno = saved;
 	return done;
 }
@@ -278,8 +298,10 @@ static bool span_resize(struct sn_node *node, struct sn_segment *span, size_t np
 		}
 		if (done && npages > room) {
 			done = span_open(node, span, first + room, npages - room);
-			if (done)
+			if (done) {
 				span->info.room_pages = npages;
+				span->info.split |= span->info.moved;
+			}
 		}
 	}
 	if (done) {
@@ -290,19 +312,40 @@ static bool span_resize(struct sn_node *node, struct sn_segment *span, size_t np
 	return done;
 }
 
-/* Moves the pages of a span's block to a new, longer block: addresses change, bytes are not
- * copied.  NULL: the kernel refused, nothing changed. */
-static void *span_move(struct sn_node *node, void *p, size_t have, size_t size)
+/*
+ * Moves the pages of a block to a new place without copying them.  False: the kernel refused.
+ * Kernels before 6.17 refuse a source of several mappings only after they have unmapped the
+ * destination, so such sources are not tried, and a hole is filled again.
+ */
+static bool pages_move(struct sn_node *node, void *to, void *from, size_t len)
+{
+	struct sn_nodemask allowed;
+	int saved = errno;
+	bool moved;
+
+	moved = mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+	if (!moved &&
+	    mmap(to, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		 -1, 0) == to &&
+	    sn_placement->bind_range != NULL && node->index != SN_NODE_INTERNAL) {
+		sn_node_policy_mask(&allowed);
+		sn_placement->bind_range(to, len, node->index, &allowed);
+	}
+	errno = saved;
+	return moved;
+}
+
+/* The block becomes a new, longer one; its pages move, or its bytes are copied. */
+static void *span_move(struct sn_node *node, struct sn_segment *span, void *p, size_t have,
+		       size_t size)
 {
 	void *q = sn_large_alloc(node, size, SN_PAGE_SIZE, false);
-	int saved = errno;
-	void *moved;
 
 	if (q == NULL)
 		return NULL;
-	moved = mremap(p, have, have, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, q);
-	errno = saved;
-	if (moved != q)
+	if (!span->info.split && pages_move(node, q, p, have))
+		sn_span_of(q)->info.moved = 1;
+	else
 		memcpy(q, p, have);
 	sn_large_free(p);
 	return q;
@@ -329,6 +372,7 @@ void *sn_large_alloc(struct sn_node *node, size_t size, size_t align, bool zero)
 			return NULL;
 	}
 	count_block(node, npages, true);
+	sn_run_settled(node);
 	if (zero && !zeroed)
 		memset(p, 0, size);
 	return p;
@@ -415,5 +459,5 @@ void *sn_large_resize(void *p, size_t have, size_t size)
 		return NULL;
 	if (span_resize(node, span, npages))
 		return p;
-	return sn_node_usable(node) ? span_move(node, p, have, size) : NULL;
+	return sn_node_usable(node) ? span_move(node, span, p, have, size) : NULL;
 }

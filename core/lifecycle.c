@@ -49,10 +49,11 @@
 
 /* Who changes a node.  One record a node, never freed. */
 struct sn_transition {
-	bool active; /* guarded by sn_lifecycle_lock, as all without a word of their own */
-	bool online;
-	enum sn_policy policy;
-	uint64_t begin_ns;
+	/* Written under sn_lifecycle_lock; status reads them without. */
+	_Atomic bool active;
+	_Atomic bool online;
+	_Atomic uint32_t policy; /* enum sn_policy */
+	_Atomic uint64_t begin_ns;
 	_Atomic uint32_t phase;		 /* enum sn_phase */
 	_Atomic uint32_t cancel;	 /* somebody wants it undone */
 	_Atomic uint32_t finished;	 /* counts transitions that ended: joiners sleep on it */
@@ -150,7 +151,8 @@ static void result_unmovable(struct sn_lifecycle_result *result, const struct sn
 static struct sn_transition *transition_of(struct sn_node *node)
 {
 	if (node->transition == NULL)
-		node->transition = sn_meta_alloc(sizeof(*node->transition), 64);
+		__atomic_store_n(&node->transition, sn_meta_alloc(sizeof(*node->transition), 64),
+				 __ATOMIC_RELEASE);
 	return node->transition;
 }
 
@@ -251,7 +253,7 @@ static void publish_online(struct sn_node *node)
 {
 	struct sn_nodemask allowed;
 
-	sn_node_usable_mask(&allowed);
+	sn_node_policy_mask(&allowed);
 	sn_mask_add(&allowed, node->index);
 	rebind_ranges(&allowed);
 	set_state(node, SN_ONLINE);
@@ -429,7 +431,7 @@ static void claim_all(struct offline *set, unsigned int count)
 		recall_loans(o->node->index, &o->recalled);
 	}
 	/* Before any page moves: else untouched pages would fault on the leaving nodes later. */
-	sn_node_usable_mask(&targets);
+	sn_node_policy_mask(&targets);
 	rebind_ranges(&targets);
 }
 
@@ -572,8 +574,9 @@ static int fail_unmoved(struct offline *o, const struct sn_migration *m)
 					     : "pages would not move");
 }
 
-/* Passes over the node until a query finds no page of it left there. */
-static int policy_migrate(struct offline *o)
+/* Passes over the node until a query finds no page of it left there; guests_only: no page of other
+ * nodes' ranges, which lie there since those nodes were away. */
+static int move_off(struct offline *o, bool guests_only)
 {
 	uint64_t give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
 	struct sn_migration m;
@@ -587,11 +590,11 @@ static int policy_migrate(struct offline *o)
 		return o->result->error;
 	for (int64_t pause_ns = 1000000;; pause_ns = sn_min(pause_ns * 2, (int64_t)100000000)) {
 		migration_init(o, &m);
+		m.guests_only = guests_only;
 		sn_migrate_pass(&m);
 		moved += m.moved.moved;
 		o->stall_ns = sn_max(o->stall_ns, m.stall_ns);
-		o->result->migrated_bytes = (uint64_t)moved << SN_PAGE_SHIFT;
-		if (m.error == -ENOSYS && sn_drain_live(o->node) == 0)
+		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
 			return 0; /* nothing lives here, and nobody can move anything */
 		if (m.error != 0)
 			return result_fail(o->result, m.error == -ENOSYS ? -EPERM : m.error,
@@ -599,8 +602,10 @@ static int policy_migrate(struct offline *o)
 					   sn_placement->name, sn_placement->reason);
 		if (must_stop(o))
 			return fail_stopped(o);
-		if (m.left_pages == 0)
+		if (m.left_pages == 0) {
+			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;
 			return 0;
+		}
 		if (o->deadline_ns == 0 && sn_now_ns() >= give_up)
 			return fail_unmoved(o, &m);
 		report(o, SN_PHASE_VERIFY, 0, m.left_pages);
@@ -637,7 +642,7 @@ static int apply_policy(struct offline *o)
 	case SN_WAIT:
 		return policy_wait(o);
 	case SN_MIGRATE:
-		return policy_migrate(o);
+		return move_off(o, false);
 	}
 	return -EINVAL;
 }
@@ -662,6 +667,7 @@ static void commit(struct offline *o)
 static void offline_one(struct offline *o)
 {
 	struct sn_lifecycle_result *result = o->result;
+	uint64_t returned = atomic_load(&o->node->returned_pages);
 	int error;
 
 	error = enter_phase(o, SN_PHASE_DRAIN);
@@ -669,17 +675,21 @@ static void offline_one(struct offline *o)
 	report(o, SN_PHASE_DRAIN, result->drained_objects, result->drained_objects);
 	if (error == 0)
 		error = enter_phase(o, SN_PHASE_RELEASE);
-	result->released_bytes = sn_drain_release(o->node);
+	sn_drain_release(o->node);
 	if (error == 0)
 		error = cancelled(o) ? fail_stopped(o) : apply_policy(o);
+	if (error == 0 && o->request->policy != SN_MIGRATE)
+		error = move_off(o, true);
 	if (error == 0) {
-		result->released_bytes += sn_drain_release(o->node);
+		sn_drain_release(o->node);
 		if (o->request->policy != SN_MIGRATE)
 			move_metadata(o);
 		commit(o);
 	} else {
 		roll_back(o);
 	}
+	returned = atomic_load(&o->node->returned_pages) - returned;
+	result->released_bytes = returned << SN_PAGE_SHIFT;
 }
 
 static void finish(struct offline *o)
@@ -730,6 +740,21 @@ static void abandon(struct offline *o)
 	finish(o);
 }
 
+/* Other nodes' pages on this one leave before the acknowledgement, since their slabs go on handing
+ * out objects.  What does not move now is tried again, and decided about, under the policy. */
+static void move_guests(struct offline *o)
+{
+	struct sn_migration m;
+
+	migration_init(o, &m);
+	m.guests_only = true;
+	m.progress = NULL;
+	sn_migrate_pass(&m);
+	o->stall_ns = sn_max(o->stall_ns, m.stall_ns);
+	if (m.error == 0)
+		o->result->migrated_bytes += (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
+}
+
 static int close_one(struct offline *o)
 {
 	int error = step("going-offline");
@@ -741,6 +766,7 @@ static int close_one(struct offline *o)
 	if (error != 0)
 		return result_fail(o->result, -EPERM, "membarrier is refused here (%s)",
 				   sn_errno_name(error));
+	move_guests(o);
 	return 0;
 }
 
@@ -907,6 +933,32 @@ static int online_check(struct sn_node *node, struct sn_lifecycle_result *result
 	return 0;
 }
 
+/* Nodes that are away are lent to the nearest usable node: after that has changed, loans move. */
+static void move_loans(uint64_t *stall_ns)
+{
+	struct sn_nodemask old = {{0}};
+
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	for_each_node (n) {
+		unsigned int standin = atomic_load(&sn_standin[n]);
+
+		if (sn_node_state(sn_nodes[n]) != SN_OFFLINE || standin == SN_NODE_NONE ||
+		    standin == sn_node_target(n))
+			continue;
+		atomic_store(&sn_standin[n], SN_NODE_NONE);
+		sn_mask_add(&old, standin);
+	}
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	if (sn_mask_count(&old) == 0)
+		return;
+	for_each_node (n)
+		if (sn_mask_has(&old, n))
+			empty_tables(n, stall_ns);
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	find_standins();
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+}
+
 /* The state machine's part of an online, the node claimed and GOING_ONLINE. */
 static int online_carry_out(struct sn_node *node, unsigned int standin,
 			    struct sn_lifecycle_result *result, uint64_t *stall_ns)
@@ -1003,6 +1055,7 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	error = online_carry_out(node, standin, result, &stall_ns);
 	if (error == 0) {
 		online_commit(node);
+		move_loans(&stall_ns);
 		if (rebalance_too)
 			rebalance(node, result, &stall_ns);
 	} else {
@@ -1067,31 +1120,31 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	}
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	if (error == 0 && !result->already) {
+		uint64_t stall_ns = 0;
+
 		sn_tables_publish();
 		sn_tables_fence();
+		move_loans(&stall_ns);
 	}
 	return error;
 }
 
 bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 {
-	struct sn_node *node = sn_nodes[index];
-	bool active;
+	const struct sn_transition *t =
+	    __atomic_load_n(&sn_nodes[index]->transition, __ATOMIC_ACQUIRE);
 
 	memset(info, 0, sizeof(*info));
-	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	active = transition_active(node);
-	if (active) {
-		info->policy = node->transition->policy;
-		info->phase = (enum sn_phase)atomic_load(&node->transition->phase);
-		info->online = node->transition->online;
-		info->elapsed_ms = (sn_now_ns() - node->transition->begin_ns) / 1000000;
-		strcpy(info->waiting_for, info->phase == SN_PHASE_WAIT	    ? "objects"
-					  : info->phase == SN_PHASE_MIGRATE ? "pages"
-									    : "");
-	}
-	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	return active;
+	if (t == NULL || !atomic_load(&t->active))
+		return false;
+	info->policy = (enum sn_policy)atomic_load(&t->policy);
+	info->phase = (enum sn_phase)atomic_load(&t->phase);
+	info->online = atomic_load(&t->online);
+	info->elapsed_ms = (sn_now_ns() - atomic_load(&t->begin_ns)) / 1000000;
+	strcpy(info->waiting_for, info->phase == SN_PHASE_WAIT	    ? "objects"
+				  : info->phase == SN_PHASE_MIGRATE ? "pages"
+								    : "");
+	return true;
 }
 
 void sn_lifecycle_start(void)
@@ -1127,7 +1180,7 @@ void sn_lifecycle_fork_child(void)
 	if (undone) {
 		struct sn_nodemask allowed;
 
-		sn_node_usable_mask(&allowed);
+		sn_node_policy_mask(&allowed);
 		rebind_ranges(&allowed);
 	}
 }

@@ -26,8 +26,8 @@ static unsigned int choose_target(const struct sn_migration *m, size_t bytes)
 	return SN_NODE_NONE;
 }
 
-/* Pages of the batch that are on nodes other than wanted. */
-static size_t count_on(const struct sn_migration *m, char *addr, size_t npages)
+/* Pages of the batch that are on nodes other than wanted; m->error when that is refused. */
+static size_t count_on(struct sn_migration *m, char *addr, size_t npages)
 {
 	int where[64];
 	size_t found = 0;
@@ -35,7 +35,8 @@ static size_t count_on(const struct sn_migration *m, char *addr, size_t npages)
 	for (size_t i = 0; i < npages; i += 64) {
 		size_t n = sn_min(npages - i, (size_t)64);
 
-		if (sn_placement->query(addr + (i << SN_PAGE_SHIFT), n, where) != 0)
+		m->error = sn_placement->query(addr + (i << SN_PAGE_SHIFT), n, where);
+		if (m->error != 0)
 			return 0;
 		for (size_t k = 0; k < n; k++)
 			if (where[k] > 0 &&
@@ -152,7 +153,8 @@ static void walk_all(struct sn_migration *m, unit_fn *fn, uint64_t total)
 {
 	struct walk walk = {.fn = fn, .total = total, .batch = UNIT_PAGES};
 
-	walk_node(m, &walk, m->node);
+	if (!m->guests_only)
+		walk_node(m, &walk, m->node);
 	if (m->from != SN_NODE_NONE)
 		for_each_node (n)
 			if (sn_nodes[n] != m->node)

@@ -13,6 +13,7 @@ struct sn_migration {
 	const uint8_t *order;	 /* the order in which targets are filled; 0 ends */
 	uint64_t max_stall_ns;	 /* wanted length of a batch */
 	bool metadata_only;	 /* of the node itself just the headers of segments */
+	bool guests_only;	 /* just other nodes' pages that lie on `from` */
 	bool (*stop)(void *arg); /* cancelled or out of time */
 	void (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *arg;

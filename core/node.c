@@ -10,6 +10,7 @@ struct sn_node *sn_nodes[SN_MAX_NODES + 1];
 unsigned int sn_node_end = SN_NODE_INTERNAL;
 _Atomic uint8_t sn_standin[256];
 struct sn_lock sn_lifecycle_lock;
+_Atomic uint32_t sn_usable_seq;
 
 static const struct sn_placement no_placement = {
     .name = "first-touch",
@@ -95,6 +96,7 @@ void sn_node_update_usable(struct sn_node *node)
 		      node->has_memory;
 
 	atomic_store_explicit(&node->usable, usable, memory_order_release);
+	atomic_fetch_add(&sn_usable_seq, 1);
 }
 
 void sn_node_start(unsigned int index)
@@ -143,6 +145,17 @@ void sn_node_usable_mask(struct sn_nodemask *mask)
 	for_each_node (node)
 		if (sn_node_usable(sn_nodes[node]))
 			sn_mask_add(mask, node);
+}
+
+void sn_node_policy_mask(struct sn_nodemask *mask)
+{
+	*mask = (struct sn_nodemask){{0}};
+	for_each_node (n) {
+		const struct sn_node *node = sn_nodes[n];
+
+		if (sn_node_state(node) == SN_ONLINE && node->allowed && node->has_memory)
+			sn_mask_add(mask, n);
+	}
 }
 
 void sn_node_freed(struct sn_node *node)

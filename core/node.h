@@ -70,10 +70,15 @@ struct sn_node {
 	size_t cached_span_pages;
 	size_t dirty_low;	    /* lowest value of dirty pages since the last reap */
 	size_t span_low;	    /* same for cached_span_pages */
+	size_t nr_headers;	    /* of segments and spans */
 	size_t mapped_pages;	    /* opened and not given back, headers included */
 	_Atomic size_t large_pages; /* in blocks that have a run of their own */
 	_Atomic size_t large_blocks;
 	_Atomic size_t slab_pages;
+	/* Runs and spans that a thread is making a slab or a block of: counted before page_lock is
+	 * dropped, so that they count as live at every moment. */
+	_Atomic uint64_t in_hand;
+	_Atomic uint64_t returned_pages; /* given back to the system, ever */
 
 	/* Wakes `wait`: incremented at each free that reaches a slab while the node leaves. */
 	_Atomic uint32_t free_seq;
@@ -89,6 +94,9 @@ extern struct sn_node *sn_nodes[SN_MAX_NODES + 1];
 extern unsigned int sn_node_end; /* one past the highest index in use */
 extern _Atomic uint8_t sn_standin[256];
 extern struct sn_lock sn_lifecycle_lock;
+/* Changes with every change of a `usable`.  Whoever found no node to allocate from looks again
+ * when it has changed meanwhile: nodes come and go while one is looked at after the other. */
+extern _Atomic uint32_t sn_usable_seq;
 
 #define for_each_node(n) for (unsigned int n = SN_FIRST_NODE; n < sn_node_end; n++)
 
@@ -126,5 +134,7 @@ bool sn_node_add_internal(void);
 void sn_node_update_usable(struct sn_node *node);
 unsigned int sn_node_count_usable(void);
 void sn_node_usable_mask(struct sn_nodemask *mask);
+/* The nodes that memory policies name: those in service; a cordon is a matter of allocation. */
+void sn_node_policy_mask(struct sn_nodemask *mask);
 
 #endif

@@ -186,8 +186,12 @@ static struct sn_segment *segment_add(struct sn_node *node)
 		sn_segments_release(node, segment, 1);
 		return NULL;
 	}
-	segment->info.nr_segments = 1;
-	segment->info.opened_pages = SN_HEADER_PAGES;
+	/* All of it: a header that could not be discarded (locked memory) is not zero. */
+	segment->info = (struct sn_segment_info){
+	    .nr_segments = 1,
+	    .opened_pages = SN_HEADER_PAGES,
+	};
+	node->nr_headers++;
 	segment->info.next = node->segments;
 	if (node->segments != NULL)
 		node->segments->info.prev = segment;
@@ -299,9 +303,17 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 		 * published its state knows that no run of this node is handed out later. */
 		error =
 		    sn_node_usable(node) ? run_take(node, npages, align, &run, zeroed) : -ENOMEM;
+		if (error == 0)
+			atomic_fetch_add(&node->in_hand, 1);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	return error == 0 ? run : NULL;
+}
+
+void sn_run_settled(struct sn_node *node)
+{
+	atomic_fetch_sub(&node->in_hand, 1);
+	sn_node_freed(node);
 }
 
 static bool in_service(const struct sn_node *node)
@@ -421,6 +433,7 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 	}
 	sn_depopulate(node, sn_page_address(run), len);
 	node->mapped_pages -= run->npages;
+	atomic_fetch_add_explicit(&node->returned_pages, run->npages, memory_order_relaxed);
 	run->fixed = away ? SN_RUN_VACATED : 0;
 	run_insert(node, run, SN_PAGE_FREE_CLEAN);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
@@ -489,6 +502,7 @@ static void segment_unlink(struct sn_node *node, struct sn_segment *segment, str
 	if (node->open_segment == segment)
 		node->open_segment = NULL;
 	node->mapped_pages -= SN_HEADER_PAGES;
+	node->nr_headers--;
 }
 
 size_t sn_segments_trim(struct sn_node *node)

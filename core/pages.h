@@ -21,9 +21,12 @@
 /*
  * A run of `npages` whose address is aligned to `align` pages (a power of two), from `node`.
  * *zeroed: its pages read as zero.  The run is in the caller's hand (SN_PAGE_BUSY) and counts
- * as live.  NULL: the node is not usable, full, or out of address space.  No lock held.
+ * as live until sn_run_settled(), when it is counted as what it was made into.  NULL: the node is
+ * not usable, full, or out of address space.  No lock held.
  */
 struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed);
+/* The caller's run has become something that is counted by itself, or was given back. */
+void sn_run_settled(struct sn_node *node);
 /* Gives a run back; at once to the system when its node is not in service.  No lock held. */
 void sn_run_free(struct sn_page *run);
 /* Grows a busy run in place by `more` pages when the pages behind it are free. */

@@ -45,8 +45,17 @@ bool sn_rseq_init(const char **reason)
 	return sn_rseq_enabled;
 }
 
+static _Atomic uint32_t fence_forbidden;
+
+void sn_rseq_forbid_fence(void)
+{
+	atomic_store(&fence_forbidden, 1);
+}
+
 int sn_rseq_fence(void)
 {
+	if (atomic_load(&fence_forbidden) != 0)
+		return -EPERM;
 	return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ);
 }
 

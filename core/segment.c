@@ -92,7 +92,7 @@ static struct sn_range *range_add(struct sn_node *node, size_t count)
 	range->next = node->ranges;
 	node->ranges = range; /* from here on a transition rebinds it, too */
 	if (sn_placement->bind_range != NULL && node->index != SN_NODE_INTERNAL) {
-		sn_node_usable_mask(&allowed);
+		sn_node_policy_mask(&allowed);
 		sn_placement->bind_range(base, nr << SN_SEG_SHIFT, node->index, &allowed);
 	}
 	return range;
@@ -170,15 +170,25 @@ bool sn_segments_extend(struct sn_node *node, struct sn_segment *segment, size_t
 	return true;
 }
 
+void sn_segments_hide(struct sn_node *node, struct sn_segment *segment, size_t count, bool hide)
+{
+	size_t number = ((uintptr_t)segment - sn_window) >> SN_SEG_SHIFT;
+
+	for (size_t i = 0; i < count; i++) {
+		uint8_t entry = (uint8_t)(node->index | (i > 0 ? SN_SEG_CONTINUED : 0));
+
+		atomic_store_explicit(&sn_segmap[number + i], hide ? SN_NODE_NONE : entry,
+				      memory_order_release);
+	}
+}
+
 void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_t count)
 {
 	struct sn_range *range = range_of(node, segment);
 	size_t at = (size_t)((char *)segment - range->base) >> SN_SEG_SHIFT;
-	size_t number = ((uintptr_t)segment - sn_window) >> SN_SEG_SHIFT;
 
-	for (size_t i = 0; i < count; i++) {
+	sn_segments_hide(node, segment, count, true);
+	for (size_t i = 0; i < count; i++)
 		range->used[at + i] = 0;
-		atomic_store_explicit(&sn_segmap[number + i], 0, memory_order_release);
-	}
 	range->nr_used -= count;
 }

@@ -69,9 +69,11 @@ _Static_assert(sizeof(struct sn_page) == 64, "one cache line a page");
 
 /* State of a segment or span, guarded by the node's page_lock. */
 struct sn_segment_info {
-	uint32_t nr_segments;		/* 1, or the length of a span */
-	uint32_t opened_pages;		/* from the start, header included */
-	uint32_t displaced;		/* pages of it may be on other nodes: its node was away */
+	uint32_t nr_segments;  /* 1, or the length of a span */
+	uint32_t opened_pages; /* from the start, header included */
+	uint32_t moved;	       /* span: its pages came by mremap once */
+	uint32_t split;	       /* span: grown in place after that, so of several mappings */
+	uint32_t displaced;    /* pages of it may be on other nodes: its node was away */
 	struct sn_segment *next, *prev; /* all of the node, or its cached spans */
 	/* Of a span, see large.c. */
 	uint32_t is_span;
@@ -150,7 +152,10 @@ struct sn_segment *sn_segments_reserve(struct sn_node *node, size_t count);
 /* The segments right behind a span, for growing in place: true when they were free and are
  * now used.  Under page_lock. */
 bool sn_segments_extend(struct sn_node *node, struct sn_segment *segment, size_t have, size_t more);
-/* Gives segments back to the range; their memory must have been given back and closed. */
+/* Takes segments out of the map, or puts them back: nobody finds a header there that is about to
+ * be closed. Under page_lock. */
+void sn_segments_hide(struct sn_node *node, struct sn_segment *segment, size_t count, bool hide);
+/* Gives hidden segments back to the range; their memory must have been given back and closed. */
 void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_t count);
 
 #endif

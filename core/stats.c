@@ -88,11 +88,8 @@ static uint64_t elsewhere(struct sn_node *node)
 
 static uint64_t metadata(const struct sn_node *node)
 {
-	uint64_t segments = 0;
-
-	for (const struct sn_range *range = node->ranges; range != NULL; range = range->next)
-		segments += range->nr_used;
-	return segments * SN_HEADER_PAGES << SN_PAGE_SHIFT;
+	return (uint64_t)__atomic_load_n(&node->nr_headers, __ATOMIC_RELAXED) * SN_HEADER_PAGES
+	       << SN_PAGE_SHIFT;
 }
 
 void sn_node_stats(unsigned int index, struct sn_node_stats *stats)

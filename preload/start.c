@@ -15,6 +15,7 @@
 #include "options.h"
 
 #include "../core/reap.h"
+#include "../core/rseq.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -118,8 +119,10 @@ static void slow_hook(size_t bytes)
 
 void sn_sandboxed(void)
 {
-	if (atomic_exchange(&sandboxed, 1) == 0)
+	if (atomic_exchange(&sandboxed, 1) == 0) {
 		sn_control_retire();
+		sn_rseq_forbid_fence();
+	}
 }
 
 /* --- fork -------------------------------------------------------------------------------- */

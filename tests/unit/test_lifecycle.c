@@ -125,7 +125,7 @@ UNIT_TEST(strict_with_only_cached_memory)
 	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, &result), 0);
 	CHECK_EQUAL(result.state, SN_OFFLINE);
 	CHECK(result.drained_objects > 0);
-	CHECK(result.released_bytes > 20 * MIB);
+	CHECK(result.released_bytes >= 21 * MIB); /* the run of 1 MiB and slabs count, too */
 	CHECK_EQUAL(unit_state(NODE), SN_OFFLINE);
 	CHECK_EQUAL(unit_out(NODE), 0);
 	CHECK_EQUAL(unit_resident(NODE), 0); /* the metadata has moved */
@@ -317,7 +317,6 @@ UNIT_TEST(migrate_without_room)
 	/* Before anything changes. */
 	CHECK_EQUAL(unit_resident(NODE), there);
 	CHECK_EQUAL(machine.moves, 0);
-	CHECK_EQUAL(machine.binds, 1);
 	CHECK_EQUAL(sn_event_last(), 0);
 	check_allocates(NODE);
 	CHECK(unit_intact(p, 10 * MIB, 3));

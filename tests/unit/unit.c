@@ -44,6 +44,9 @@ void unit_isolated(unit_body *body)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		/* cmocka's handlers would hide what happened. */
+		signal(SIGSEGV, SIG_DFL);
+		signal(SIGBUS, SIG_DFL);
 		alarm(SECONDS);
 		body();
 		exit(0);

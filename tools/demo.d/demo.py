@@ -15,16 +15,19 @@ import values
 
 LIVE, ARCHIVE, SESSIONS, CACHE = range(4)
 LIVE_KEYS, ARCHIVE_KEYS, SESSION_KEYS, CACHE_KEYS = 8000, 16000, 8000, 12000
-LIVE_CONNECTIONS, ARCHIVE_CONNECTIONS = 4, 2
+# Redis's I/O threads join from eight busy connections on; the rush hour brings these.
+LIVE_CONNECTIONS, ARCHIVE_CONNECTIONS, BACKGROUND, RUSH = 3, 2, 1, 8
 LOADING = 200
 NODES = range(4)
 COLUMNS = "NODE,STATE,CPUS,LIVE,CACHED,RESIDENT,ELSEWHERE,FALLBACK"
 # Exit codes of hotplugctl.
 DONE, BUSY, TIMED_OUT = 0, 4, 6
-_SECONDS_BETWEEN_STEPS = 2.2
+_SECONDS_BETWEEN_STEPS = 3.0
 
 
 class Demo:
+    """State of the telling, and its steps."""
+
     def __init__(self, machine):
         self.machine = machine
         self.counters = load.Counters.shared()
@@ -33,7 +36,8 @@ class Demo:
         self.number = 0
         self.loaded = 0
         self.failures = []
-        self.titles = {}
+        # What each phase of the load was: its latencies are kept apart.
+        self.phases = []
 
     # --- checks ----------------------------------------------------------------------------
     def expect(self, right, success, failure):
@@ -58,11 +62,14 @@ class Demo:
             self.failures.append("step %d: %s" % (self.number, text))
 
     # --- what the steps are made of ----------------------------------------------------------
-    def step(self, title):
+    def step(self, title, kind="transitions"):
         self.number += 1
-        self.titles[self.number] = title
-        self.counters.phase = self.number
         screen.heading(self.number, title)
+        self.phase(kind)
+
+    def phase(self, kind):
+        self.counters.phase = len(self.phases)
+        self.phases.append((kind, self.number))
 
     def operator(self, *words, expected=DONE, limit=0):
         """Types a hotplugctl command and shows what it says."""
@@ -88,9 +95,9 @@ class Demo:
 
     def line(self):
         counters = self.counters
-        return ("requests so far %s, failed %d, wrong %d; slowest in this step %.1f ms"
+        return ("requests so far %s, failed %d, wrong %d; slowest here %.1f ms"
                 % (format(counters.requests, ","), counters.failed, counters.wrong,
-                   counters.slowest[self.number] * 1000))
+                   counters.slowest[counters.phase] * 1000))
 
     def watch(self, seconds=_SECONDS_BETWEEN_STEPS):
         screen.watch(self.line, seconds)
@@ -118,9 +125,9 @@ class Demo:
         for other in others:
             self.quietly("uncordon", str(other))
 
-    def quietly(self, *words):
+    def quietly(self, *words, expected=DONE):
         status, text = self.machine.ask(*words)
-        if status:
+        if status != expected:
             self.expect(False, "", "'%s': exit code %d: %s" % (" ".join(words), status, text))
 
     def delete(self, database, start, end):
@@ -134,7 +141,7 @@ class Demo:
 
     # --- the steps ---------------------------------------------------------------------------
     def start_the_server(self):
-        self.step("An unmodified redis-server on four simulated NUMA nodes")
+        self.step("An unmodified redis-server on four simulated NUMA nodes", "start")
         screen.typed("slabnode-run --topology '%s' \\" % server.TOPOLOGY)
         screen.show("      " + screen.styled(
             "--node-capacity %s -- redis-server --io-threads 4" % server.CAPACITY, "cyan"))
@@ -148,7 +155,7 @@ class Demo:
         self.expect_states(node0="online", node1="online", node2="online", node3="online")
 
     def give_every_node_something(self):
-        self.step("Before: three more databases, each on a node of its own")
+        self.step("Before: three more databases, each on a node of its own", "start")
         screen.say("The server's main thread belongs to node 0 and allocates there. To have "
                    "something to lose elsewhere too, the other nodes are cordoned (no new memory) "
                    "while a database is loaded.")
@@ -162,11 +169,11 @@ class Demo:
         self.table()
 
     def start_the_load(self):
-        self.step("Load: six verifying clients, and redis-benchmark besides")
+        self.step("Load: verifying clients, and redis-benchmark besides", "calm")
         self.client = load.start(self.counters, self.machine.socket, self.complaints,
                                  (LIVE, LIVE_KEYS, LIVE_CONNECTIONS),
                                  (ARCHIVE, ARCHIVE_KEYS, ARCHIVE_CONNECTIONS), os.getpid())
-        self.machine.start_background()
+        self.machine.start_background(BACKGROUND)
         screen.say("Every value follows from its key and version, so every read is verified byte "
                    "by byte: of live keys that are overwritten all the time, and of the archive "
                    "on node 1. It goes on until the end of the demo. A request's time includes "
@@ -236,13 +243,15 @@ class Demo:
     def refuse_the_last_node(self):
         self.step("Node 0 is the last one: refused under every policy")
         self.operator("offline", "0", expected=BUSY)
+        for policy in ("strict", "wait"):
+            self.quietly("offline", "0", "--policy", policy, expected=BUSY)
         self.expect_states(node0="online", node1="offline", node2="offline", node3="offline")
         self.watch(1.5)
 
     def bring_back(self):
         self.step("Nodes come back; with --rebalance their pages return")
         self.operator("online", "1", "--rebalance", limit=5)
-        self.operator("online", "2,3", limit=1)
+        self.operator("online", "2,3")
         self.expect_states(node0="online", node1="online", node2="online", node3="online")
         self.table()
         self.watch()
@@ -256,19 +265,33 @@ class Demo:
                    "main thread allocates on another node from now on.")
         self.watch(3)
 
+    def storm(self):
+        self.step("Rush hour and a storm: redis's I/O threads, random requests", "rush hour")
+        self.operator("online", "0,1", "--rebalance")
+        self.machine.start_background(RUSH)
+        screen.say("With %d more connections redis's four threads all join in. They spin, which "
+                   "on few CPUs costs far more than any transition, so first some seconds of "
+                   "that alone:" % RUSH)
+        self.watch(3)
+        self.phase("rush hour and storm")
+        self.operator("storm", "--seed", "7", "--duration", "4")
+        self.watch(0.5)
+
     def after(self):
-        self.step("After: all nodes back")
-        self.operator("online", "0,1", "--rebalance", limit=1)
+        self.step("After: all nodes are back, and the rush hour is over")
+        self.stop_pressure()
+        self.operator("online", "0-3", "--rebalance")
         self.expect_states(node0="online", node1="online", node2="online", node3="online")
         self.table()
         self.watch()
 
     # --- the end -----------------------------------------------------------------------------
+    def stop_pressure(self):
+        for status in self.machine.stop_background():
+            self.failures.append("redis-benchmark ended with exit code %d before its time" % status)
+
     def stop_the_load(self):
         """Ends the clients, then looks at what the server itself counted."""
-        if self.machine.background.poll() is not None:
-            self.failures.append("redis-benchmark ended with exit code %d before its time"
-                                 % self.machine.background.returncode)
         self.counters.stop = 1
         _, status = os.waitpid(self.client, 0)
         self.client = None
@@ -291,20 +314,23 @@ class Demo:
                     self.failures.append("archive key %d differs" % number)
                     return
 
+    def slowest(self, kind):
+        """The longest latency in the phases of one kind, in ms, and the step."""
+        return max((self.counters.slowest[index] * 1000, step)
+                   for index, (which, step) in enumerate(self.phases) if which == kind)
+
     def summary(self):
         counters = self.counters
-        steps = range(4, self.number + 1)
-        slowest = max(steps, key=lambda step: counters.slowest[step], default=0)
         screen.show()
         screen.show(screen.styled("Summary " + "-" * (screen.WIDTH - 8), "bold"))
-        screen.show("  verified requests       %15s" % format(counters.requests, ","))
-        screen.show("  failed                  %15d" % counters.failed)
-        screen.show("  wrong values            %15d" % counters.wrong)
-        screen.show("  commands by the server  %15s  (redis-benchmark's included)"
+        screen.show("  verified requests    %15s" % format(counters.requests, ","))
+        screen.show("  failed               %15d" % counters.failed)
+        screen.show("  wrong values         %15d" % counters.wrong)
+        screen.show("  all the server did   %15s  commands, with redis-benchmark's"
                     % format(self.commands, ","))
-        screen.show("  slowest request, no transitions %7.1f ms" % (counters.slowest[3] * 1000))
-        screen.show("  slowest request, transitions    %7.1f ms  (step %d)"
-                    % (counters.slowest[slowest] * 1000, slowest))
+        screen.show("  slowest request, and in which step:")
+        for kind in ("calm", "transitions", "rush hour", "rush hour and storm"):
+            screen.show("    %-20s %10.1f ms  (%d)" % ((kind,) + self.slowest(kind)))
         screen.show()
 
     def complain(self):
@@ -328,6 +354,7 @@ class Demo:
         self.refuse_the_last_node()
         self.bring_back()
         self.several_at_once()
+        self.storm()
         self.after()
         self.stop_the_load()
         self.summary()
@@ -354,6 +381,8 @@ def interrupted(number, _frame):
 
 def clean(demo):
     """Ends everything; what went wrong is told while the run directory still stands."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     server_process = demo.machine.server
     if server_process and server_process.poll() is not None:
         demo.failures.append("redis-server ended by itself: " + demo.machine.log_end())

@@ -159,9 +159,10 @@ class Connection:
 
 
 class Load:
-    def __init__(self, counters, path, complaints):
+    def __init__(self, counters, path, complaints, parent):
         self.counters = counters
         self.path = path
+        self.parent = parent
         self.complaints = complaints
         self.poll = select.epoll()
         self.connections = {}
@@ -200,12 +201,13 @@ class Load:
             connection.lost(error)
 
     def run(self):
-        while self.connections and not self.counters.stop and os.getppid() != 1:
+        while self.connections and not self.counters.stop and os.getppid() == self.parent:
             self.step()
 
 
 def start(counters, path, complaints, live, archive, seed):
     """Forks the load. live: (database, keys, connections), archive: the same, only read."""
+    parent = os.getpid()
     child = os.fork()
     if child:
         return child
@@ -213,7 +215,7 @@ def start(counters, path, complaints, live, archive, seed):
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        load = Load(counters, path, complaints)
+        load = Load(counters, path, complaints, parent)
         for (database, keys, connections), writes in ((live, True), (archive, False)):
             for index in range(connections):
                 part = range(index, keys, connections) if writes else range(keys)

@@ -51,8 +51,8 @@ def output(text, limit=0):
     if hidden > 1:
         lines = lines[:limit] + ["... and %d lines more" % hidden]
     for line in lines:
-        for part in textwrap.wrap(line, WIDTH - 4, drop_whitespace=False) or [""]:
-            show("    " + (_state_coloured(part) if part[:1] == " " else part))
+        for part in textwrap.wrap(line, WIDTH - 3, drop_whitespace=False) or [""]:
+            show("   " + (_state_coloured(part) if part[:1] == " " else part))
 
 
 def good(text):

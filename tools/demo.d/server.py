@@ -43,7 +43,7 @@ class Machine:
         self.directory = run_directory()
         self.socket = os.path.join(self.directory, "redis.sock")
         self.server = None
-        self.background = None
+        self.background = []
         self.environment = {name: text for name, text in os.environ.items()
                             if not name.startswith(("SLABNODE_", "LD_"))}
         self.environment["SLABNODE_RUNDIR"] = os.path.join(self.directory, "control")
@@ -55,7 +55,7 @@ class Machine:
         with open(os.path.join(self.directory, log), "ab") as file:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                                     env={**self.environment, **variables}, cwd=self.directory,
-                                    preexec_fn=_die_with_parent)
+                                    start_new_session=True, preexec_fn=_die_with_parent)
 
     def start_server(self):
         command = [self.tool("slabnode-run"), "--topology", TOPOLOGY, "--node-capacity", CAPACITY,
@@ -84,12 +84,20 @@ class Machine:
         with open(os.path.join(self.directory, "redis.log"), errors="replace") as file:
             return "".join(file.readlines()[-15:])
 
-    def start_background(self):
+    def start_background(self, connections):
         """Pressure from redis's own benchmark: writes and reads, until it is stopped."""
         command = ["redis-benchmark", "-s", self.socket, "-t", "set,get,incr,lpush,lpop",
-                   "-n", "20000", "-r", "20000", "-d", "300", "-c", "6", "-P", "16", "-l", "-q",
-                   "--dbnum", str(BACKGROUND_DATABASE)]
-        self.background = self.start(command, "benchmark.log")
+                   "-n", "20000", "-r", "20000", "-d", "300", "-c", str(connections), "-P", "16",
+                   "-l", "-q", "--dbnum", str(BACKGROUND_DATABASE)]
+        self.background.append(self.start(command, "benchmark.log"))
+
+    def stop_background(self):
+        """The exit codes of those that had ended before their time: they met an error."""
+        ended = [process.returncode for process in self.background if process.poll() is not None]
+        for process in self.background:
+            end(process)
+        self.background = []
+        return ended
 
     def control(self, *words, as_json=False):
         """Starts hotplugctl with our process as its target."""
@@ -115,15 +123,21 @@ class Machine:
         return dict(line.split(":", 1) for line in reply.splitlines() if ":" in line)
 
     def clean_up(self):
-        for process in (self.background, self.server):
-            if process and process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(5)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+        self.stop_background()
+        if self.server:
+            end(self.server)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def end(process):
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def finished(process, timeout):
