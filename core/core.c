@@ -10,6 +10,7 @@
 
 void (*sn_slow_hook)(size_t bytes);
 int (*sn_step_hook)(const char *name);
+void (*sn_ageing_hook)(void);
 
 static _Atomic uint32_t early_state; /* 0 untouched, 1 being built, 2 done */
 static _Atomic uint32_t started;

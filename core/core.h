@@ -28,6 +28,10 @@ bool sn_core_start(const struct sn_core_config *config);
  */
 extern void (*sn_slow_hook)(size_t bytes);
 
+/* Called with no lock held when freed memory begins to lie about: wakes whoever ages it. It makes
+ * no system call but futex. May be NULL. */
+extern void (*sn_ageing_hook)(void);
+
 /*
  * Called at named steps of the lifecycle (sn_phase_name(), "going-offline", "going-online"), with
  * no lock held: may sleep; a negative errno value is a veto or a failure of that step.  May be

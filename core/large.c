@@ -13,6 +13,8 @@
  */
 #include "large.h"
 
+#include "core.h"
+
 #include <string.h>
 #include <sys/mman.h>
 
@@ -262,6 +264,8 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 		node->cached_span_pages += span->info.room_pages;
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	if (keep && sn_ageing_hook != NULL)
+		sn_ageing_hook();
 	if (!keep && !span_release(node, span)) {
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		list_push(&node->cached_spans, span);

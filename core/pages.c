@@ -11,6 +11,8 @@
  */
 #include "pages.h"
 
+#include "core.h"
+
 #include <sys/mman.h>
 
 #define EXACT_BINS     32
@@ -333,6 +335,8 @@ void sn_run_free(struct sn_page *run)
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	if (leaving)
 		sn_pages_purge(node, SN_ALL_PAGES);
+	else if (sn_ageing_hook != NULL)
+		sn_ageing_hook();
 }
 
 bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)

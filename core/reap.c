@@ -61,6 +61,8 @@ uint64_t sn_reap(void)
 
 bool sn_reap_wanted(void)
 {
+	if (sn_tables_cached())
+		return true;
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		const struct sn_node *node = sn_nodes[n];
 

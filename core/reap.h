@@ -14,7 +14,8 @@ uint64_t sn_reap(void);
 /* The same without a fence, for a process without a control thread, from an allocation's slow
  * path: pages only. */
 uint64_t sn_reap_inline(void);
-/* Whether another round could find something. */
+/* Whether another round could find something: while false, nothing ages, until sn_ageing_hook is
+ * called or an allocation takes a slow path. */
 bool sn_reap_wanted(void);
 
 #endif

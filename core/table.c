@@ -293,22 +293,73 @@ uint64_t sn_tables_drain_cache(unsigned int cache)
 	return total;
 }
 
-/* Empties a table whose CPU did nothing since the last round. */
+static bool table_empty(struct sn_table *table)
+{
+	for (unsigned int c = 1; c < sn_cache_end; c++)
+		if (*__atomic_load_n(&sn_table_slot(table, c)->top, __ATOMIC_RELAXED) != NULL)
+			return false;
+	return true;
+}
+
+/* `misses` counts refills and flushes since the last round: a table without any is idle. */
+static bool table_idle(struct sn_table *table)
+{
+	return __atomic_load_n(&table->misses, __ATOMIC_RELAXED) == 0 && !table_empty(table);
+}
+
 static uint64_t reap_table(struct sn_table *table, unsigned int everything)
 {
-	bool idle = table->misses == 0;
+	return everything || table_idle(table) ? drain_table(table, true) : 0;
+}
 
-	table->misses = 0;
-	return idle || everything ? drain_table(table, true) : 0;
+/* Closing tables sends every thread of the node to the slow path for a moment, so it is done
+ * only when there is something to find. */
+static bool worth_closing(unsigned int node)
+{
+	bool found = false;
+
+	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
+		struct sn_table *table = sn_table_at(node, cpu);
+
+		if (table == NULL)
+			continue;
+		found |= table_idle(table);
+	}
+	return found;
+}
+
+static void begin_round(unsigned int node)
+{
+	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
+		struct sn_table *table = sn_table_at(node, cpu);
+
+		if (table != NULL)
+			__atomic_store_n(&table->misses, 0, __ATOMIC_RELAXED);
+	}
 }
 
 uint64_t sn_tables_reap(bool everything)
 {
 	uint64_t total = 0;
 
-	for_each_node (node)
-		total += with_tables_closed(node, reap_table, everything);
+	for_each_node (node) {
+		if (everything || worth_closing(node))
+			total += with_tables_closed(node, reap_table, everything);
+		begin_round(node);
+	}
 	return total;
+}
+
+bool sn_tables_cached(void)
+{
+	for_each_node (node)
+		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
+			struct sn_table *table = sn_table_at(node, cpu);
+
+			if (table != NULL && !table_empty(table))
+				return true;
+		}
+	return false;
 }
 
 unsigned int sn_table_grow(struct sn_table *table, unsigned int cache)

@@ -79,8 +79,10 @@ void sn_tables_reset(void);
 int sn_tables_fence(void);
 /* Empties the closed tables of a node into stores or slabs. Returns objects. */
 uint64_t sn_tables_drain(unsigned int node, bool to_slabs);
-/* Takes one CPU's idle tables out, empties and returns them: cache_reap's. */
+/* Empties the tables that had no refill or flush since the last call (cache_reap's), or all. */
 uint64_t sn_tables_reap(bool everything);
+/* Whether any array holds an object. */
+bool sn_tables_cached(void);
 /* Gives the slot more room, up to the cache's limit; the slot's capacity afterwards. */
 unsigned int sn_table_grow(struct sn_table *table, unsigned int cache);
 /* The number of objects in the arrays of `node`'s tables for a cache; approximate. */

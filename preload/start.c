@@ -25,8 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LAZY_BYTES   ((size_t)8 << 20)
-#define REAP_IDLE_MS 10000
+#define LAZY_BYTES ((size_t)8 << 20)
 
 extern char __libc_single_threaded __attribute__((weak));
 
@@ -73,7 +72,7 @@ static uint64_t now_ms(void)
 static uint64_t reap_round(void)
 {
 	sn_reap();
-	return sn_reap_wanted() ? (uint64_t)sn_options.reap_interval_ms : REAP_IDLE_MS;
+	return sn_reap_wanted() ? (uint64_t)sn_options.reap_interval_ms : UINT64_MAX;
 }
 
 /* Where there is no control thread, every slow path looks at the (coarse) clock. */
@@ -108,6 +107,8 @@ static void slow_hook(size_t bytes)
 	if (sn_likely(atomic_load_explicit(&control_tried, memory_order_relaxed))) {
 		if (sn_control_socket()[0] == '\0')
 			reap_without_thread();
+		else
+			sn_control_poke();
 		return;
 	}
 	if (multi_threaded() ||
@@ -220,6 +221,8 @@ __attribute__((constructor(101))) void sn_start(void)
 		sn_options.control = SN_CONTROL_OFF;
 	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF);
 	sn_slow_hook = slow_hook;
+	if (sn_options.reap_interval_ms != 0)
+		sn_ageing_hook = sn_control_poke;
 	if (sn_options.control == SN_CONTROL_ON)
 		start_control();
 }

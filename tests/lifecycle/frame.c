@@ -33,6 +33,7 @@ void start(void)
 	*(void **)&api.node_state = named("slabnode_node_state");
 	*(void **)&api.prefer_node = named("slabnode_prefer_node");
 	*(void **)&api.max_node = named("slabnode_max_node");
+	close(link_open()); /* waits for the control thread */
 }
 
 /* --- hotplugctl ---------------------------------------------------------------------------- */

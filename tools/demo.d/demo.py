@@ -147,7 +147,7 @@ class Demo:
             "--node-capacity %s -- redis-server --io-threads 4" % server.CAPACITY, "cyan"))
         self.machine.start_server()
         screen.say("redis-server is the system's own; libslabnode.so is its malloc by LD_PRELOAD. "
-                   "hotplugctl finds the process by itself (if it is the only one, else: -p %d)."
+                   "hotplugctl finds the only such process by itself, else: -p %d."
                    % self.machine.server.pid)
         screen.typed("hotplugctl status")
         _, text = self.machine.ask("status")
@@ -171,6 +171,7 @@ class Demo:
     def start_the_load(self):
         self.step("Load: verifying clients, and redis-benchmark besides", "calm")
         self.client = load.start(self.counters, self.machine.socket, self.complaints,
+                                 self.machine.server.pid,
                                  (LIVE, LIVE_KEYS, LIVE_CONNECTIONS),
                                  (ARCHIVE, ARCHIVE_KEYS, ARCHIVE_CONNECTIONS), os.getpid())
         self.machine.start_background(BACKGROUND)
@@ -315,22 +316,23 @@ class Demo:
                     return
 
     def slowest(self, kind):
-        """The longest latency in the phases of one kind, in ms, and the step."""
-        return max((self.counters.slowest[index] * 1000, step)
+        """The longest latency in the phases of one kind, its wait for a CPU, in ms, the step."""
+        counters = self.counters
+        return max((counters.slowest[index] * 1000, counters.waited[index] * 1000, step)
                    for index, (which, step) in enumerate(self.phases) if which == kind)
 
     def summary(self):
         counters = self.counters
         screen.show()
         screen.show(screen.styled("Summary " + "-" * (screen.WIDTH - 8), "bold"))
-        screen.show("  verified requests    %15s" % format(counters.requests, ","))
-        screen.show("  failed               %15d" % counters.failed)
-        screen.show("  wrong values         %15d" % counters.wrong)
-        screen.show("  all the server did   %15s  commands, with redis-benchmark's"
+        screen.show("  verified requests   %15s" % format(counters.requests, ","))
+        screen.show("  failed              %15d" % counters.failed)
+        screen.show("  wrong values        %15d" % counters.wrong)
+        screen.show("  all the server did  %15s  commands, with redis-benchmark's"
                     % format(self.commands, ","))
-        screen.show("  slowest request, and in which step:")
+        screen.show("  slowest request               ms  of it without a free CPU  step")
         for kind in ("calm", "transitions", "rush hour", "rush hour and storm"):
-            screen.show("    %-20s %10.1f ms  (%d)" % ((kind,) + self.slowest(kind)))
+            screen.show("    %-20s %11.1f  %24.1f  %4d" % ((kind,) + self.slowest(kind)))
         screen.show()
 
     def complain(self):

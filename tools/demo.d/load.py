@@ -4,7 +4,9 @@ back, pipelined, as fast as the server answers, and compare every reply byte by 
 A connection owns its part of the live keyspace, so it knows the version of each of its keys;
 others read the archive, whose keys never change. The counters stand in memory shared with the
 narrator. A request's latency is counted from the sending of its batch to the last reply of the
-batch, so what is shown is an upper bound, and includes this client's own time."""
+batch, so what is shown is an upper bound, and includes this client's own time. With the longest
+stands how long the server's main thread and this client were ready to run meanwhile and had no CPU:
+on a busy machine that is most of it."""
 
 import ctypes
 import mmap
@@ -23,6 +25,8 @@ BATCH = 24
 SILENCE = 10.0
 # A connection is closed and made again after so many batches, as clients of a real server do.
 LIFETIME = 400
+# How old the last look at the scheduler's figures may be when a batch begins.
+LOOK_INTERVAL = 0.005
 
 
 class Counters(ctypes.Structure):
@@ -33,11 +37,37 @@ class Counters(ctypes.Structure):
         ("phase", ctypes.c_uint32),
         ("stop", ctypes.c_uint32),
         ("slowest", ctypes.c_double * PHASES),
+        ("waited", ctypes.c_double * PHASES),
     ]
 
     @classmethod
     def shared(cls):
         return cls.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
+
+
+class Scheduler:
+    """For how long some processes' main threads have waited for a CPU, by the kernel's count."""
+
+    def __init__(self, processes):
+        self.files = []
+        for process in processes:
+            try:
+                path = "/proc/%d/task/%d/schedstat" % (process, process)
+                self.files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError:
+                pass  # a kernel without these figures: nothing is told
+        self.looked = 0.0
+        self.last = 0.0
+
+    def waited(self):
+        """Seconds, of all together, since they were started."""
+        return sum(int(os.pread(file, 100, 0).split()[1]) for file in self.files) / 1e9
+
+    def recent(self, now):
+        if now - self.looked > LOOK_INTERVAL:
+            self.looked = now
+            self.last = self.waited()
+        return self.last
 
 
 class Connection:
@@ -93,6 +123,7 @@ class Connection:
         self.differs = False
         self.unsent = b"".join(request for request, _ in pairs)
         self.since = time.monotonic()
+        self.waited = self.load.scheduler.recent(self.since)
         self.push()
 
     def push(self):
@@ -124,7 +155,7 @@ class Connection:
             self.finish()
 
     def finish(self):
-        self.load.count(len(self.expected), time.monotonic() - self.since)
+        self.load.count(len(self.expected), time.monotonic() - self.since, self.waited)
         self.batches += 1
         if self.batches == LIFETIME:
             self.disconnect()
@@ -159,19 +190,23 @@ class Connection:
 
 
 class Load:
-    def __init__(self, counters, path, complaints, parent):
+    def __init__(self, counters, path, complaints, scheduler, parent):
         self.counters = counters
         self.path = path
+        self.scheduler = scheduler
         self.parent = parent
         self.complaints = complaints
         self.poll = select.epoll()
         self.connections = {}
 
-    def count(self, requests, seconds):
+    def count(self, requests, seconds, waited):
+        """waited: the scheduler's figure when the batch began."""
         counters = self.counters
         counters.requests += requests
         if seconds > counters.slowest[counters.phase]:
             counters.slowest[counters.phase] = seconds
+            waited = min(self.scheduler.waited() - waited, seconds)
+            counters.waited[counters.phase] = waited
 
     def complain(self, text):
         with open(self.complaints, "a", encoding="utf-8") as file:
@@ -205,8 +240,8 @@ class Load:
             self.step()
 
 
-def start(counters, path, complaints, live, archive, seed):
-    """Forks the load. live: (database, keys, connections), archive: the same, only read."""
+def start(counters, path, complaints, server, live, archive, seed):
+    """Forks the load. server: its process; live: (database, keys, connections), archive: the same, only read."""
     parent = os.getpid()
     child = os.fork()
     if child:
@@ -215,7 +250,8 @@ def start(counters, path, complaints, live, archive, seed):
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        load = Load(counters, path, complaints, parent)
+        scheduler = Scheduler((server, os.getpid()))
+        load = Load(counters, path, complaints, scheduler, parent)
         for (database, keys, connections), writes in ((live, True), (archive, False)):
             for index in range(connections):
                 part = range(index, keys, connections) if writes else range(keys)
