@@ -65,7 +65,7 @@ static unsigned int prepare_table(struct sn_thread *self, unsigned int cache)
 static unsigned int refill_lent(unsigned int target, unsigned int cache, void **objects,
 				unsigned int want)
 {
-	for_each_node (node) {
+	for_each_node(node) {
 		unsigned int n;
 
 		if (node == target ||
@@ -199,8 +199,8 @@ void *sn_malloc_node(size_t size, unsigned int node)
 	}
 	if (size > SN_CLASS_MAX)
 		p = size > PTRDIFF_MAX - SN_SEG_SIZE
-			? NULL
-			: sn_large_alloc(sn_nodes[node], size, SN_PAGE_SIZE, false);
+			    ? NULL
+			    : sn_large_alloc(sn_nodes[node], size, SN_PAGE_SIZE, false);
 	else
 		return sn_alloc_cache_node(sn_size_class(size), node);
 	if (p == NULL)
@@ -242,7 +242,7 @@ static bool make_room(struct sn_thread *self, unsigned int cache)
 static bool accepted_here(const struct sn_thread *self, unsigned int home)
 {
 	const struct sn_table *table =
-	    __atomic_load_n(&self->words[sn_thread_cpu(self)], __ATOMIC_ACQUIRE);
+		__atomic_load_n(&self->words[sn_thread_cpu(self)], __ATOMIC_ACQUIRE);
 
 	return table->node != 0 &&
 	       table->node == atomic_load_explicit(&sn_standin[home], memory_order_relaxed);
@@ -257,9 +257,9 @@ static void free_object(struct sn_thread *self, void *p, unsigned int home, unsi
 		if (push_many(self, cache, &p, 1, home) == 1)
 			return;
 		if (accepted_here(self, home)) {
-			sn_table_grow(
-			    __atomic_load_n(&self->words[sn_thread_cpu(self)], __ATOMIC_ACQUIRE),
-			    cache);
+			sn_table_grow(__atomic_load_n(&self->words[sn_thread_cpu(self)],
+						      __ATOMIC_ACQUIRE),
+				      cache);
 			if (push_many(self, cache, &p, 1, home) == 1)
 				return;
 			if (make_room(self, cache) && push_many(self, cache, &p, 1, home) == 1)

@@ -358,8 +358,8 @@ int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(vo
 static void cache_drain_all(unsigned int index)
 {
 	sn_tables_drain_cache(index);
-	for_each_node (here) {
-		for_each_node (home)
+	for_each_node(here) {
+		for_each_node(home)
 			sn_alien_drain(here, home, index, true);
 		sn_cache_drain_shared(sn_nodes[here], index);
 		sn_cache_shrink_node(sn_nodes[here], index);
@@ -370,10 +370,10 @@ uint64_t sn_cache_shrink(unsigned int index)
 {
 	uint64_t before = 0, after = 0;
 
-	for_each_node (n)
+	for_each_node(n)
 		before += sn_cache_node(sn_nodes[n], index)->nr_slabs;
 	cache_drain_all(index);
-	for_each_node (n)
+	for_each_node(n)
 		after += sn_cache_node(sn_nodes[n], index)->nr_slabs;
 	return before > after ? (before - after) * sn_caches[index].slab_pages << SN_PAGE_SHIFT : 0;
 }

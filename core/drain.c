@@ -38,7 +38,7 @@ static void pass_locks(struct sn_node *node)
 
 		sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 		sn_lock_release(&cn->list_lock, SN_RANK_LIST);
-		for_each_node (other) {
+		for_each_node(other) {
 			pass_alien(sn_alien_of(other, node->index, c));
 			pass_alien(sn_alien_of(node->index, other, c));
 		}
@@ -69,7 +69,7 @@ static uint64_t drain_pass(struct sn_node *node)
 	uint64_t total = sn_tables_drain(node->index, true);
 
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
-		for_each_node (other) {
+		for_each_node(other) {
 			sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
 			total += sn_alien_drain(other, node->index, c, true);
 			total += sn_alien_drain(node->index, other, c, false);
@@ -85,8 +85,11 @@ uint64_t sn_drain_stores_open(struct sn_node *node)
 	uint64_t total = 0;
 
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
-		for_each_node (other)
+		for_each_node(other) {
+			sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
 			total += sn_alien_drain(other, node->index, c, true);
+			sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
+		}
 		total += sn_cache_drain_shared(node, c);
 	}
 	return total;

@@ -22,7 +22,7 @@ typedef void lock_fn(struct sn_lock *lock, enum sn_lock_rank rank);
 
 static void each_table(lock_fn *fn)
 {
-	for_each_node (n)
+	for_each_node(n)
 		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
 			struct sn_table *table = sn_table_at(n, cpu);
 
@@ -33,9 +33,9 @@ static void each_table(lock_fn *fn)
 
 static void each_alien(lock_fn *fn)
 {
-	for_each_node (here)
+	for_each_node(here)
 		for (unsigned int c = 1; c < sn_cache_end; c++)
-			for_each_node (home) {
+			for_each_node(home) {
 				struct sn_alien *alien = sn_alien_of(here, home, c);
 
 				if (alien != NULL)

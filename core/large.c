@@ -76,14 +76,20 @@ static void list_remove(struct sn_segment **head, struct sn_segment *span)
 		span->info.next->info.prev = span->info.prev;
 }
 
-/* A cached span with room for npages and not much more. page_lock held. */
+/* Whether a cached span serves for npages: not much larger, unless it cannot be given back. */
+static bool span_serves(const struct sn_node *node, const struct sn_segment *span, size_t npages)
+{
+	return span->info.room_pages >= npages &&
+	       (span->info.room_pages - npages <= npages / 4 || node->locked_memory);
+}
+
+/* The smallest cached span that serves. page_lock held. */
 static struct sn_segment *span_take_cached(struct sn_node *node, size_t npages)
 {
 	struct sn_segment *best = NULL;
 
 	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)
-		if (s->info.room_pages >= npages && s->info.room_pages - npages <= npages / 4 &&
-		    s->info.block_first == SN_HEADER_PAGES &&
+		if (span_serves(node, s, npages) &&
 		    (best == NULL || s->info.room_pages < best->info.room_pages))
 			best = s;
 	if (best != NULL) {
@@ -135,12 +141,12 @@ static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t
 		return NULL;
 	}
 	span->info = (struct sn_segment_info){
-	    .nr_segments = (uint32_t)count,
-	    .opened_pages = SN_HEADER_PAGES,
-	    .is_span = 1,
-	    .block_first = (uint32_t)first,
-	    .block_pages = npages,
-	    .room_pages = npages,
+		.nr_segments = (uint32_t)count,
+		.opened_pages = SN_HEADER_PAGES,
+		.is_span = 1,
+		.block_first = (uint32_t)first,
+		.block_pages = npages,
+		.room_pages = npages,
 	};
 	node->nr_headers++;
 	list_push(&node->segments, span);
@@ -209,6 +215,7 @@ static bool span_release(struct sn_node *node, struct sn_segment *span)
 					  memory_order_relaxed);
 		sn_segments_release(node, span, count);
 	} else {
+		node->locked_memory = true;
 		sn_segments_hide(node, span, count, false);
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
@@ -257,7 +264,8 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	count_block(node, span->info.block_pages, false);
 	span->info.block_pages = 0;
 	list_remove(&node->segments, span);
-	keep = in_service(node) && span->info.block_first == SN_HEADER_PAGES &&
+	keep = in_service(node) && !span->info.displaced &&
+	       span->info.block_first == SN_HEADER_PAGES &&
 	       node->cached_span_pages + span->info.room_pages <= CACHED_MAX_PAGES;
 	if (keep) {
 		list_push(&node->cached_spans, span);

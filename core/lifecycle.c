@@ -46,6 +46,7 @@
 #define STRICT_LOOK_AGAIN_MS 100
 #define MIGRATE_RETRY_MS     5000
 #define DEFAULT_STALL_MS     20
+#define LONGEST_TIMEOUT_MS   (1000ll * 86400 * 365 * 10) /* beyond that: none */
 
 /* Who changes a node.  One record a node, never freed. */
 struct sn_transition {
@@ -90,14 +91,14 @@ const char *sn_errno_name(int error)
 		int error;
 		const char *name;
 	} names[] = {
-	    {EBUSY, "EBUSY"},	      {EINVAL, "EINVAL"},
-	    {ENOMEM, "ENOMEM"},	      {ENODEV, "ENODEV"},
-	    {ETIMEDOUT, "ETIMEDOUT"}, {ECANCELED, "ECANCELED"},
-	    {EPERM, "EPERM"},	      {ENOSYS, "ENOSYS"},
-	    {EDEADLK, "EDEADLK"},     {EACCES, "EACCES"},
-	    {ENOSPC, "ENOSPC"},	      {EAGAIN, "EAGAIN"},
-	    {ENOENT, "ENOENT"},	      {EIO, "EIO"},
-	    {EFAULT, "EFAULT"},	      {ENOTSUP, "ENOTSUP"},
+		{EBUSY, "EBUSY"},	  {EINVAL, "EINVAL"},
+		{ENOMEM, "ENOMEM"},	  {ENODEV, "ENODEV"},
+		{ETIMEDOUT, "ETIMEDOUT"}, {ECANCELED, "ECANCELED"},
+		{EPERM, "EPERM"},	  {ENOSYS, "ENOSYS"},
+		{EDEADLK, "EDEADLK"},	  {EACCES, "EACCES"},
+		{ENOSPC, "ENOSPC"},	  {EAGAIN, "EAGAIN"},
+		{ENOENT, "ENOENT"},	  {EIO, "EIO"},
+		{EFAULT, "EFAULT"},	  {ENOTSUP, "ENOTSUP"},
 	};
 
 	for (size_t i = 0; i < SN_ARRAY_SIZE(names); i++)
@@ -134,10 +135,10 @@ __attribute__((format(printf, 3, 4))) static int result_fail(struct sn_lifecycle
 static void result_unmovable(struct sn_lifecycle_result *result, const struct sn_move_result *moved)
 {
 	const struct sn_unmovable rows[] = {
-	    {"pinned", moved->busy},
-	    {"shared after fork", moved->shared},
-	    {"no room", moved->no_room},
-	    {"failed", moved->failed},
+		{"pinned", moved->busy},
+		{"shared after fork", moved->shared},
+		{"no room", moved->no_room},
+		{"failed", moved->failed},
 	};
 
 	result->nr_unmovable = 0;
@@ -188,16 +189,30 @@ static bool transition_active(const struct sn_node *node)
 	return node->transition != NULL && node->transition->active;
 }
 
-/* Sleeps until the transition that is under way ended, and copies its result.  Called with the
- * lifecycle lock held, returns with it dropped. */
-static void join_transition(struct sn_node *node, struct sn_lifecycle_result *result)
+/*
+ * Sleeps until the transition that is under way ended, and copies its result; at most until the
+ * deadline (0: none).  Called with the lifecycle lock held, returns with it dropped.
+ */
+static void join_transition(struct sn_node *node, uint64_t deadline_ns,
+			    struct sn_lifecycle_result *result)
 {
 	struct sn_transition *t = node->transition;
 	uint32_t finished = atomic_load(&t->finished);
+	int64_t left = -1;
 
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	while (atomic_load(&t->finished) == finished)
-		sn_futex_wait(&t->finished, finished, -1);
+	while (atomic_load(&t->finished) == finished && left != 0) {
+		uint64_t now = sn_now_ns();
+
+		if (deadline_ns != 0)
+			left = now >= deadline_ns ? 0 : (int64_t)(deadline_ns - now);
+		sn_futex_wait(&t->finished, finished, left);
+	}
+	if (atomic_load(&t->finished) == finished) {
+		result->state = sn_node_state(node);
+		result_fail(result, -ETIMEDOUT, "timed out; the request that was joined goes on");
+		return;
+	}
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	*result = t->last;
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -213,7 +228,7 @@ static void set_state(struct sn_node *node, enum sn_node_state state)
  * one.  Lifecycle lock held. */
 static void find_standins(void)
 {
-	for_each_node (n) {
+	for_each_node(n) {
 		if (sn_node_state(sn_nodes[n]) != SN_OFFLINE || atomic_load(&sn_standin[n]) != 0)
 			continue;
 		atomic_store(&sn_standin[n], (uint8_t)sn_node_target(n));
@@ -223,29 +238,48 @@ static void find_standins(void)
 /* Nodes lent to `node` are lent to nobody for now.  Lifecycle lock held. */
 static void recall_loans(unsigned int node, struct sn_nodemask *recalled)
 {
-	for_each_node (n)
+	for_each_node(n)
 		if (n != node && atomic_load(&sn_standin[n]) == node) {
 			atomic_store(&sn_standin[n], SN_NODE_NONE);
 			sn_mask_add(recalled, n);
 		}
 }
 
+/* Some range could not be given its policy: the reaper tries again. */
+static _Atomic bool policies_stale;
+
 /* Every range gets a policy over these nodes.  Lifecycle lock held, so that of two transitions
  * the later one's masks stay.  A range that is added meanwhile reads the published masks. */
 static void rebind_ranges(const struct sn_nodemask *allowed)
 {
+	bool failed = false;
+
 	if (sn_placement->bind_range == NULL)
 		return;
-	for_each_node (n) {
+	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 		struct sn_range *range;
 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		for (range = node->ranges; range != NULL; range = range->next)
-			sn_placement->bind_range(range->base, range->nr_segments << SN_SEG_SHIFT, n,
-						 allowed);
+			failed |= sn_placement->bind_range(range->base,
+							   range->nr_segments << SN_SEG_SHIFT, n,
+							   allowed) < 0;
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
+	atomic_store(&policies_stale, failed);
+}
+
+void sn_lifecycle_repair(void)
+{
+	struct sn_nodemask allowed;
+
+	if (!atomic_load(&policies_stale))
+		return;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_node_policy_mask(&allowed);
+	rebind_ranges(&allowed);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 }
 
 /* The node is in service (again): policies first, then it hands memory out.  Lock held. */
@@ -257,6 +291,8 @@ static void publish_online(struct sn_node *node)
 	sn_mask_add(&allowed, node->index);
 	rebind_ranges(&allowed);
 	set_state(node, SN_ONLINE);
+	/* Again: a range that was added in between read the masks without the node. */
+	rebind_ranges(&allowed);
 	atomic_store(&sn_standin[node->index], (uint8_t)node->index);
 	find_standins();
 }
@@ -304,11 +340,11 @@ static int step(const char *name)
 static void report(struct offline *o, enum sn_phase phase, uint64_t done, uint64_t total)
 {
 	struct sn_progress progress = {
-	    .os_node = o->node->os_number,
-	    .phase = phase,
-	    .done = done,
-	    .total = total,
-	    .elapsed_ms = (sn_now_ns() - o->begin_ns) / 1000000,
+		.os_node = o->node->os_number,
+		.phase = phase,
+		.done = done,
+		.total = total,
+		.elapsed_ms = (sn_now_ns() - o->begin_ns) / 1000000,
 	};
 
 	atomic_store(&o->node->transition->phase, phase);
@@ -351,7 +387,7 @@ static int check_room(uint64_t bytes, uint64_t *need, const struct sn_nodemask *
 
 	if (sn_placement->room == NULL)
 		return 0;
-	for_each_node (n) {
+	for_each_node(n) {
 		size_t free = sn_mask_has(to, n) ? sn_placement->room(n) : 0;
 
 		room = free > UINT64_MAX - room ? UINT64_MAX : room + free;
@@ -392,7 +428,7 @@ static void claim_all(struct offline *set, unsigned int count)
 	struct sn_nodemask targets;
 	uint64_t need = 0;
 	unsigned int leaving = 0, usable = sn_node_count_usable();
-	bool to_given = sn_mask_count(&set[0].request->to) > 0;
+	bool any = false, to_given = sn_mask_count(&set[0].request->to) > 0;
 
 	sn_node_usable_mask(&targets);
 	for (unsigned int i = 0; i < count; i++)
@@ -425,11 +461,13 @@ static void claim_all(struct offline *set, unsigned int count)
 			result_fail(o->result, -ENOMEM, "no memory for the transition record");
 			continue;
 		}
-		o->claimed = true;
+		o->claimed = any = true;
 		set_state(o->node, SN_GOING_OFFLINE);
 		atomic_store(&sn_standin[o->node->index], SN_NODE_NONE);
 		recall_loans(o->node->index, &o->recalled);
 	}
+	if (!any)
+		return;
 	/* Before any page moves: else untouched pages would fault on the leaving nodes later. */
 	sn_node_policy_mask(&targets);
 	rebind_ranges(&targets);
@@ -547,13 +585,13 @@ static void migration_init(struct offline *o, struct sn_migration *m)
 	unsigned int stall = request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
 
 	*m = (struct sn_migration){
-	    .node = o->node,
-	    .from = o->node->index,
-	    .order = o->node->fallback,
-	    .max_stall_ns = stall * 1000000ull,
-	    .stop = must_stop,
-	    .progress = migrate_progress,
-	    .arg = o,
+		.node = o->node,
+		.from = o->node->index,
+		.order = o->node->fallback,
+		.max_stall_ns = stall * 1000000ull,
+		.stop = must_stop,
+		.progress = migrate_progress,
+		.arg = o,
 	};
 	sn_node_usable_mask(&m->to);
 	for (unsigned int w = 0; sn_mask_count(&request->to) > 0 && w < SN_NODE_MASK_WORDS; w++)
@@ -671,7 +709,7 @@ static void offline_one(struct offline *o)
 	int error;
 
 	error = enter_phase(o, SN_PHASE_DRAIN);
-	result->drained_objects = sn_drain_stores(o->node);
+	result->drained_objects += sn_drain_stores(o->node);
 	report(o, SN_PHASE_DRAIN, result->drained_objects, result->drained_objects);
 	if (error == 0)
 		error = enter_phase(o, SN_PHASE_RELEASE);
@@ -724,7 +762,7 @@ static int empty_tables(unsigned int node, uint64_t *stall_ns)
 static void abandon(struct offline *o)
 {
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	for_each_node (n)
+	for_each_node(n)
 		if (sn_mask_has(&o->recalled, n) && atomic_load(&sn_standin[n]) == SN_NODE_NONE &&
 		    sn_node_state(sn_nodes[n]) == SN_OFFLINE)
 			atomic_store(&sn_standin[n], (uint8_t)o->node->index);
@@ -766,6 +804,8 @@ static int close_one(struct offline *o)
 	if (error != 0)
 		return result_fail(o->result, -EPERM, "membarrier is refused here (%s)",
 				   sn_errno_name(error));
+	/* At once, not when its turn comes: what is cached here may belong to others. */
+	o->result->drained_objects = sn_tables_drain(o->node->index, true);
 	move_guests(o);
 	return 0;
 }
@@ -798,7 +838,7 @@ static void join_others(struct offline *set, unsigned int count)
 			continue;
 		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 		if (transition_active(o->node)) {
-			join_transition(o->node, o->result);
+			join_transition(o->node, o->deadline_ns, o->result);
 		} else {
 			*o->result = o->node->transition->last;
 			sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -831,9 +871,9 @@ static bool set_begin(struct offline *set, const unsigned int *node, unsigned in
 		result_begin(&result[i], node[i]);
 		result[i].policy = request->policy;
 		*o = (struct offline){
-		    .request = request, .result = &result[i], .set = set, .count = count};
+			.request = request, .result = &result[i], .set = set, .count = count};
 		o->begin_ns = sn_now_ns();
-		if (request->timeout_ms >= 0)
+		if (request->timeout_ms >= 0 && request->timeout_ms < LONGEST_TIMEOUT_MS)
 			o->deadline_ns = o->begin_ns + (uint64_t)request->timeout_ms * 1000000u + 1;
 		if (node[i] < SN_FIRST_NODE || node[i] >= sn_node_end) {
 			result_fail(&result[i], -ENODEV, "no such node");
@@ -841,6 +881,11 @@ static bool set_begin(struct offline *set, const unsigned int *node, unsigned in
 			continue;
 		}
 		o->node = sn_nodes[node[i]];
+		if (!o->node->allowed) {
+			result_fail(&result[i], -EINVAL, "node %d is not allowed to this process",
+				    o->node->os_number);
+			valid = false;
+		}
 		for (unsigned int k = 0; k < i; k++)
 			if (node[k] == node[i]) {
 				result_fail(&result[i], -EINVAL, "node named twice");
@@ -856,8 +901,15 @@ int sn_offline(const unsigned int *node, unsigned int count,
 	struct offline set[SN_MAX_NODES];
 	int error = 0;
 
-	if (count == 0 || count > SN_MAX_NODES || !sn_core_started())
+	if (count == 0 || count > SN_MAX_NODES)
 		return -EINVAL;
+	if (!sn_core_started()) {
+		for (unsigned int i = 0; i < count; i++) {
+			result_begin(&result[i], node[i]);
+			result_fail(&result[i], -EINVAL, "the library has not started yet");
+		}
+		return -EINVAL;
+	}
 	sn_lock_check_none_held();
 	if (set_begin(set, node, count, request, result)) {
 		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -894,17 +946,19 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 {
 	const uint8_t order[2] = {(uint8_t)node->index, 0};
 	struct sn_migration m = {
-	    .node = node,
-	    .order = order,
-	    .max_stall_ns = DEFAULT_STALL_MS * 1000000ull,
-	    .stop = rebalance_stop,
-	    .arg = node,
+		.node = node,
+		.order = order,
+		.max_stall_ns = DEFAULT_STALL_MS * 1000000ull,
+		.stop = rebalance_stop,
+		.arg = node,
 	};
 
 	sn_mask_add(&m.to, node->index);
 	sn_migrate_pass(&m);
 	if (m.error != 0)
 		return;
+	if (m.left_pages == 0 && atomic_load(&node->transition->cancel) == 0)
+		sn_migrate_settled(node);
 	result->migrated_bytes = (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
 	result_unmovable(result, &m.moved);
 	*stall_ns = sn_max(*stall_ns, m.stall_ns);
@@ -939,7 +993,7 @@ static void move_loans(uint64_t *stall_ns)
 	struct sn_nodemask old = {{0}};
 
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	for_each_node (n) {
+	for_each_node(n) {
 		unsigned int standin = atomic_load(&sn_standin[n]);
 
 		if (sn_node_state(sn_nodes[n]) != SN_OFFLINE || standin == SN_NODE_NONE ||
@@ -951,7 +1005,7 @@ static void move_loans(uint64_t *stall_ns)
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	if (sn_mask_count(&old) == 0)
 		return;
-	for_each_node (n)
+	for_each_node(n)
 		if (sn_mask_has(&old, n))
 			empty_tables(n, stall_ns);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -1037,7 +1091,7 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	settle(node);
 	error = online_check(node, result);
 	if (error == 0 && sn_node_state(node) == SN_GOING_ONLINE) {
-		join_transition(node, result);
+		join_transition(node, 0, result);
 		return result->error;
 	}
 	if (error == 0 && claim(node, true, SN_MIGRATE) != 0)
@@ -1089,11 +1143,11 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 	atomic_store(&node->transition->cancel, 1);
 	sn_futex_wake(&node->transition->cancel, INT32_MAX);
 	/* The command may be waiting for another of its nodes. */
-	for_each_node (n) {
+	for_each_node(n) {
 		atomic_fetch_add(&sn_nodes[n]->free_seq, 1);
 		sn_futex_wake(&sn_nodes[n]->free_seq, INT32_MAX);
 	}
-	join_transition(node, result);
+	join_transition(node, 0, result);
 	/* The offline's own failure is what was asked for; it may also have been too late. */
 	result->error = 0;
 	result->state = sn_node_state(node);
@@ -1111,8 +1165,8 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	node = sn_nodes[index];
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	if (cordon && sn_node_usable(node) && sn_node_count_usable() == 1) {
-		error =
-		    result_fail(result, -EBUSY, "node %d is the last usable node", node->os_number);
+		error = result_fail(result, -EBUSY, "node %d is the last usable node",
+				    node->os_number);
 	} else {
 		result->already = (node->cordoned != 0) == cordon;
 		atomic_store(&node->cordoned, cordon);
@@ -1132,7 +1186,7 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 {
 	const struct sn_transition *t =
-	    __atomic_load_n(&sn_nodes[index]->transition, __ATOMIC_ACQUIRE);
+		__atomic_load_n(&sn_nodes[index]->transition, __ATOMIC_ACQUIRE);
 
 	memset(info, 0, sizeof(*info));
 	if (t == NULL || !atomic_load(&t->active))
@@ -1160,7 +1214,7 @@ void sn_lifecycle_fork_child(void)
 {
 	bool undone = false;
 
-	for_each_node (n) {
+	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 
 		if (!transition_active(node))

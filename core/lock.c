@@ -51,7 +51,7 @@ SN_COLD void sn_lock_wait(struct sn_lock *lock)
 		cpu_relax();
 		if (atomic_load_explicit(&lock->word, memory_order_relaxed) == 0 &&
 		    atomic_compare_exchange_weak_explicit(
-			&lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed))
+			    &lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed))
 			return;
 	}
 	/* 2 tells the holder to wake somebody; whoever gets the lock this way keeps the 2,

@@ -79,7 +79,7 @@ static inline void sn_lock_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
 
 	sn_lock_check_acquire(lock, rank);
 	if (sn_unlikely(!atomic_compare_exchange_strong_explicit(
-		&lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed)))
+		    &lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed)))
 		sn_lock_wait(lock);
 }
 

@@ -18,14 +18,49 @@ static struct {
 	_Atomic size_t bytes;
 } meta = {.next = static_area, .end = static_area + STATIC_AREA};
 
-/* Page-aligned zero pages of their own; NULL when refused. */
+#define MAX_STRETCHES 1024
+static struct {
+	void *addr;
+	size_t len;
+} stretch[MAX_STRETCHES]; /* written under meta.lock, published by nr_stretches */
+static _Atomic unsigned int nr_stretches;
+
+static void remember(void *addr, size_t len)
+{
+	unsigned int i = atomic_load_explicit(&nr_stretches, memory_order_relaxed);
+
+	if (i == MAX_STRETCHES)
+		return; /* its pages stay where they are, as those of libc do */
+	stretch[i].addr = addr;
+	stretch[i].len = len;
+	atomic_store_explicit(&nr_stretches, i + 1, memory_order_release);
+}
+
+bool sn_meta_stretch(unsigned int i, void **addr, size_t *len)
+{
+	if (i == 0) {
+		*addr = static_area;
+		*len = STATIC_AREA;
+		return true;
+	}
+	if (i > atomic_load_explicit(&nr_stretches, memory_order_acquire))
+		return false;
+	*addr = stretch[i - 1].addr;
+	*len = stretch[i - 1].len;
+	return true;
+}
+
+/* Page-aligned zero pages of their own; NULL when refused. Lock held. */
 static void *map_pages(size_t size)
 {
 	int saved = errno;
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	errno = saved;
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	remember(p, size);
+	return p;
 }
 
 /* Takes from the current chunk, or NULL when it does not fit. Lock held. */

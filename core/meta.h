@@ -13,6 +13,8 @@
 /* Zero-filled, aligned to `align` (a power of two, at most 4096), never freed; NULL when the
  * system gives no memory.  Takes a lock of rank SN_RANK_META. */
 void *sn_meta_alloc(size_t size, size_t align);
+/* The i-th stretch of address space that metadata lies in; false: no more. */
+bool sn_meta_stretch(unsigned int i, void **addr, size_t *len);
 /* Bytes handed out so far. */
 size_t sn_meta_bytes(void);
 

@@ -9,6 +9,7 @@
 #include "migrate.h"
 
 #include "drain.h"
+#include "meta.h"
 #include "segment.h"
 
 #define UNIT_PAGES  ((size_t)512)
@@ -104,8 +105,8 @@ static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node 
 	first = first_of_span(segment);
 	if (node == m->node && m->from == node->index)
 		first->info.displaced = 1;
-	else if (!first->info.displaced)
-		return 0;
+	else if (!first->info.displaced && sn_placement->simulated)
+		return 0; /* the ledger knows; a real full node may have overflowed anywhere */
 	if (m->metadata_only && node == m->node)
 		return first == segment ? SN_HEADER_PAGES : 0;
 	if (!first->info.is_span)
@@ -148,6 +149,24 @@ static void walk_node(struct sn_migration *m, struct walk *walk, struct sn_node 
 			walk_segment(m, walk, node, range->base + (i << SN_SEG_SHIFT));
 }
 
+/* The allocator's own structures, on real nodes: first touched by whoever needed them. */
+static void walk_metadata(struct sn_migration *m, struct walk *walk)
+{
+	void *addr;
+	size_t len;
+
+	if (sn_placement->simulated)
+		return;
+	walk_node(m, walk, sn_nodes[SN_NODE_INTERNAL]);
+	for (unsigned int i = 0; sn_meta_stretch(i, &addr, &len); i++)
+		for (size_t at = 0; at < len && m->error == 0 && !m->stop(m->arg);
+		     at += UNIT_PAGES << SN_PAGE_SHIFT) {
+			size_t n = sn_min(len - at, UNIT_PAGES << SN_PAGE_SHIFT) >> SN_PAGE_SHIFT;
+
+			walk->fn(m, (char *)addr + at, n, &walk->batch);
+		}
+}
+
 /* The node's own ranges, and what other nodes' ranges may have on it since they were away. */
 static void walk_all(struct sn_migration *m, unit_fn *fn, uint64_t total)
 {
@@ -155,10 +174,13 @@ static void walk_all(struct sn_migration *m, unit_fn *fn, uint64_t total)
 
 	if (!m->guests_only)
 		walk_node(m, &walk, m->node);
-	if (m->from != SN_NODE_NONE)
-		for_each_node (n)
-			if (sn_nodes[n] != m->node)
-				walk_node(m, &walk, sn_nodes[n]);
+	if (m->from == SN_NODE_NONE)
+		return;
+	for_each_node(n)
+		if (sn_nodes[n] != m->node)
+			walk_node(m, &walk, sn_nodes[n]);
+	if (!m->guests_only)
+		walk_metadata(m, &walk);
 }
 
 static void count_left(struct sn_migration *m, char *addr, size_t npages, size_t *batch)
@@ -186,4 +208,14 @@ void sn_migrate_pass(struct sn_migration *m)
 	if (m->error == 0)
 		walk_all(m, count_left, 0);
 	m->progress = progress;
+}
+
+void sn_migrate_settled(struct sn_node *node)
+{
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	for (struct sn_segment *s = node->segments; s != NULL; s = s->info.next)
+		s->info.displaced = 0;
+	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)
+		s->info.displaced = 0;
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }

@@ -13,8 +13,8 @@ struct sn_lock sn_lifecycle_lock;
 _Atomic uint32_t sn_usable_seq;
 
 static const struct sn_placement no_placement = {
-    .name = "first-touch",
-    .reason = "one node",
+	.name = "first-touch",
+	.reason = "one node",
 };
 const struct sn_placement *sn_placement = &no_placement;
 
@@ -70,7 +70,7 @@ void sn_node_set_distances(unsigned int index, const uint8_t *distance)
 	struct sn_node *node = sn_nodes[index];
 	unsigned int count = 0;
 
-	for_each_node (i) {
+	for_each_node(i) {
 		node->distance[i] = distance[i];
 		if (i != index)
 			node->fallback[count++] = (uint8_t)i;
@@ -110,7 +110,7 @@ void sn_node_start(unsigned int index)
 
 unsigned int sn_node_find(int os_number)
 {
-	for_each_node (node)
+	for_each_node(node)
 		if (sn_nodes[node]->os_number == os_number)
 			return node;
 	return SN_NODE_NONE;
@@ -134,7 +134,7 @@ unsigned int sn_node_count_usable(void)
 {
 	unsigned int count = 0;
 
-	for_each_node (node)
+	for_each_node(node)
 		count += sn_node_usable(sn_nodes[node]);
 	return count;
 }
@@ -142,7 +142,7 @@ unsigned int sn_node_count_usable(void)
 void sn_node_usable_mask(struct sn_nodemask *mask)
 {
 	*mask = (struct sn_nodemask){{0}};
-	for_each_node (node)
+	for_each_node(node)
 		if (sn_node_usable(sn_nodes[node]))
 			sn_mask_add(mask, node);
 }
@@ -150,7 +150,7 @@ void sn_node_usable_mask(struct sn_nodemask *mask)
 void sn_node_policy_mask(struct sn_nodemask *mask)
 {
 	*mask = (struct sn_nodemask){{0}};
-	for_each_node (n) {
+	for_each_node(n) {
 		const struct sn_node *node = sn_nodes[n];
 
 		if (sn_node_state(node) == SN_ONLINE && node->allowed && node->has_memory)

@@ -61,6 +61,7 @@ struct sn_node {
 
 	/* Everything below is guarded by page_lock; the counters are read without. */
 	struct sn_lock page_lock;
+	bool locked_memory; /* giving memory back failed (mlock): no use in trying each second */
 	struct sn_run_bins dirty; /* free runs that still have pages */
 	struct sn_run_bins clean; /* free runs whose pages read as zero */
 	struct sn_range *ranges;

@@ -15,6 +15,10 @@
 
 #include <sys/mman.h>
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
+
 #define EXACT_BINS     32
 #define OPEN_MIN_PAGES ((size_t)64)
 #define OPEN_MAX_PAGES ((size_t)1024)
@@ -137,7 +141,8 @@ bool sn_open_memory(void *addr, size_t len)
 bool sn_discard_memory(void *addr, size_t len)
 {
 	int saved = errno;
-	bool done = madvise(addr, len, MADV_DONTNEED) == 0;
+	bool done = madvise(addr, len, MADV_DONTNEED) == 0 ||
+		    (errno == EINVAL && madvise(addr, len, MADV_DONTNEED_LOCKED) == 0);
 
 	errno = saved;
 	return done;
@@ -190,8 +195,8 @@ static struct sn_segment *segment_add(struct sn_node *node)
 	}
 	/* All of it: a header that could not be discarded (locked memory) is not zero. */
 	segment->info = (struct sn_segment_info){
-	    .nr_segments = 1,
-	    .opened_pages = SN_HEADER_PAGES,
+		.nr_segments = 1,
+		.opened_pages = SN_HEADER_PAGES,
 	};
 	node->nr_headers++;
 	segment->info.next = node->segments;
@@ -243,6 +248,7 @@ static struct sn_page *run_cut(struct sn_node *node, struct sn_page *run, size_t
 		run_insert(node, run, kind);
 	}
 	cut->npages = (uint32_t)npages;
+	cut->fixed = flags;
 	cut->kind = SN_PAGE_BUSY;
 	return cut;
 }
@@ -303,8 +309,8 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		/* Read under the lock: an offline that has taken page_lock once after it
 		 * published its state knows that no run of this node is handed out later. */
-		error =
-		    sn_node_usable(node) ? run_take(node, npages, align, &run, zeroed) : -ENOMEM;
+		error = sn_node_usable(node) ? run_take(node, npages, align, &run, zeroed)
+					     : -ENOMEM;
 		if (error == 0)
 			atomic_fetch_add(&node->in_hand, 1);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
@@ -321,22 +327,6 @@ void sn_run_settled(struct sn_node *node)
 static bool in_service(const struct sn_node *node)
 {
 	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
-}
-
-void sn_run_free(struct sn_page *run)
-{
-	struct sn_node *node = sn_node_of_segment(sn_segment_of(run));
-	bool leaving;
-
-	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-	run->fixed = 0;
-	run_insert(node, run, SN_PAGE_FREE_DIRTY);
-	leaving = !in_service(node);
-	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	if (leaving)
-		sn_pages_purge(node, SN_ALL_PAGES);
-	else if (sn_ageing_hook != NULL)
-		sn_ageing_hook();
 }
 
 bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
@@ -357,9 +347,9 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 		    after->npages >= more) {
 			bin_remove(bins_of_kind(node, kind), after);
 			after = run_cut(node, after, 0, more, kind);
-			done =
-			    kind == SN_PAGE_FREE_DIRTY ||
-			    sn_populate(node, sn_page_address(after), more << SN_PAGE_SHIFT) == 0;
+			done = kind == SN_PAGE_FREE_DIRTY ||
+			       sn_populate(node, sn_page_address(after), more << SN_PAGE_SHIFT) ==
+				       0;
 			if (done) {
 				after->kind = SN_PAGE_INSIDE;
 				run->npages += (uint32_t)more;
@@ -437,10 +427,37 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 	}
 	sn_depopulate(node, sn_page_address(run), len);
 	node->mapped_pages -= run->npages;
+	node->locked_memory = false;
 	atomic_fetch_add_explicit(&node->returned_pages, run->npages, memory_order_relaxed);
 	run->fixed = away ? SN_RUN_VACATED : 0;
 	run_insert(node, run, SN_PAGE_FREE_CLEAN);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
+/*
+ * Where pages may be on other nodes (the segment's node was away), what is freed goes back to the
+ * system, so that it comes from the node itself when it is used again.
+ */
+void sn_run_free(struct sn_page *run)
+{
+	struct sn_segment *segment = sn_segment_of(run);
+	struct sn_node *node = sn_node_of_segment(segment);
+	bool leaving;
+
+	if (segment->info.displaced &&
+	    sn_discard_memory(sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT)) {
+		insert_purged(node, run);
+		return;
+	}
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	run->fixed = 0;
+	run_insert(node, run, SN_PAGE_FREE_DIRTY);
+	leaving = !in_service(node);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	if (leaving)
+		sn_pages_purge(node, SN_ALL_PAGES);
+	else if (sn_ageing_hook != NULL)
+		sn_ageing_hook();
 }
 
 /* Up to `max` pages of a dirty run, taken into hand. */
@@ -475,6 +492,7 @@ size_t sn_pages_purge(struct sn_node *node, size_t max)
 		}
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		run->fixed = SN_RUN_FIXED;
+		node->locked_memory = true;
 		run_insert(node, run, SN_PAGE_FREE_DIRTY);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}

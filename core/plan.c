@@ -66,7 +66,7 @@ int sn_drain(unsigned int index, struct sn_drain_result *result)
 	if (index != SN_NODE_NONE && (index < SN_FIRST_NODE || index >= sn_node_end))
 		return -ENODEV;
 	result->drained_objects = sn_tables_reap(true);
-	for_each_node (n) {
+	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 
 		if ((index != SN_NODE_NONE && n != index) || sn_node_state(node) != SN_ONLINE)

@@ -45,8 +45,9 @@ uint64_t sn_reap_inline(void)
 
 uint64_t sn_reap(void)
 {
+	sn_lifecycle_repair();
 	sn_tables_reap(false);
-	for_each_node (n) {
+	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 
 		if (sn_node_state(node) != SN_ONLINE)
@@ -66,7 +67,7 @@ bool sn_reap_wanted(void)
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		const struct sn_node *node = sn_nodes[n];
 
-		if (node->dirty.pages > 0 || node->cached_span_pages > 0)
+		if (!node->locked_memory && (node->dirty.pages > 0 || node->cached_span_pages > 0))
 			return true;
 	}
 	return false;

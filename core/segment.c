@@ -118,7 +118,7 @@ static void mark_used(const struct sn_node *node, struct sn_range *range, size_t
 
 	for (size_t i = 0; i < count; i++) {
 		uint8_t entry =
-		    (uint8_t)(node->index | (continues || i > 0 ? SN_SEG_CONTINUED : 0));
+			(uint8_t)(node->index | (continues || i > 0 ? SN_SEG_CONTINUED : 0));
 
 		range->used[at + i] = 1;
 		atomic_store_explicit(&sn_segmap[number + i], entry, memory_order_release);

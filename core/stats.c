@@ -22,7 +22,7 @@ static uint64_t alien_count(unsigned int home, unsigned int cache)
 {
 	uint64_t total = 0;
 
-	for_each_node (here) {
+	for_each_node(here) {
 		const struct sn_alien *alien = sn_alien_of(here, home, cache);
 
 		if (alien != NULL)
@@ -80,8 +80,8 @@ static uint64_t elsewhere(struct sn_node *node)
 				if (sn_placement->query(at, 256, where) != 0)
 					return 0;
 				for (unsigned int k = 0; k < 256; k++)
-					pages +=
-					    where[k] > 0 && (unsigned int)where[k] != node->index;
+					pages += where[k] > 0 &&
+						 (unsigned int)where[k] != node->index;
 			}
 	return pages << SN_PAGE_SHIFT;
 }
@@ -92,7 +92,8 @@ static uint64_t metadata(const struct sn_node *node)
 	       << SN_PAGE_SHIFT;
 }
 
-void sn_node_stats(unsigned int index, struct sn_node_stats *stats)
+/* What needs no look at pages, so that it can be had at any moment. */
+static void basic_stats(unsigned int index, struct sn_node_stats *stats)
 {
 	struct sn_node *node = sn_nodes[index];
 	uint64_t in_use, mapped;
@@ -105,11 +106,11 @@ void sn_node_stats(unsigned int index, struct sn_node_stats *stats)
 	stats->allowed = node->allowed;
 	stats->has_memory = node->has_memory;
 	stats->capacity_bytes =
-	    sn_placement->capacity == NULL ? SIZE_MAX : sn_placement->capacity(index);
+		sn_placement->capacity == NULL ? SIZE_MAX : sn_placement->capacity(index);
 	stats->live_bytes = sn_live_bytes(index);
 	for (unsigned int c = 1; c < sn_cache_end; c++)
 		stats->slabs +=
-		    __atomic_load_n(&sn_cache_node(node, c)->nr_slabs, __ATOMIC_RELAXED);
+			__atomic_load_n(&sn_cache_node(node, c)->nr_slabs, __ATOMIC_RELAXED);
 	stats->large_blocks = atomic_load(&node->large_blocks);
 	stats->large_bytes = (uint64_t)atomic_load(&node->large_pages) << SN_PAGE_SHIFT;
 	stats->metadata_bytes = metadata(node);
@@ -117,13 +118,21 @@ void sn_node_stats(unsigned int index, struct sn_node_stats *stats)
 	mapped = (uint64_t)__atomic_load_n(&node->mapped_pages, __ATOMIC_RELAXED) << SN_PAGE_SHIFT;
 	in_use = stats->live_bytes + stats->metadata_bytes;
 	stats->cached_bytes = mapped > in_use ? mapped - in_use : 0;
-	stats->resident_bytes =
-	    sn_placement->resident == NULL ? mapped : sn_placement->resident(index);
-	stats->elsewhere_bytes = elsewhere(node);
-	stats->other_bytes = sn_placement->other == NULL ? 0 : sn_placement->other(index);
+	stats->resident_bytes = mapped;
 	stats->numa_hit = atomic_load(&node->numa_hit);
 	stats->numa_miss = atomic_load(&node->numa_miss);
 	stats->numa_foreign = atomic_load(&node->numa_foreign);
+}
+
+void sn_node_stats(unsigned int index, struct sn_node_stats *stats)
+{
+	struct sn_node *node = sn_nodes[index];
+
+	basic_stats(index, stats);
+	if (sn_placement->resident != NULL)
+		stats->resident_bytes = sn_placement->resident(index);
+	stats->elsewhere_bytes = elsewhere(node);
+	stats->other_bytes = sn_placement->other == NULL ? 0 : sn_placement->other(index);
 }
 
 static void count_slabs(struct sn_cache_node *cn, struct sn_slabinfo *info)
@@ -165,7 +174,7 @@ void sn_totals(struct sn_totals *totals)
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		struct sn_node_stats stats;
 
-		sn_node_stats(n, &stats);
+		basic_stats(n, &stats);
 		totals->live_bytes += stats.live_bytes;
 		totals->cached_bytes += stats.cached_bytes;
 		totals->large_bytes += stats.large_bytes;

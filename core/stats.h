@@ -17,8 +17,8 @@ struct sn_node_stats {
 	bool cordoned, allowed, has_memory;
 	size_t capacity_bytes; /* SIZE_MAX: not limited or unknown */
 	uint64_t live_bytes;   /* usable sizes of what the program holds */
-	uint64_t
-	    cached_bytes; /* free objects in stores, free parts of slabs, free runs with pages */
+	uint64_t cached_bytes; /* free objects in stores, free parts of slabs, free runs with pages
+				*/
 	uint64_t slabs, large_bytes, large_blocks;
 	uint64_t metadata_bytes;
 	uint64_t resident_bytes, elsewhere_bytes, other_bytes;

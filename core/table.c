@@ -57,7 +57,7 @@ static struct sn_table *table_for(unsigned int set, unsigned int cpu)
 {
 	unsigned int target = sn_node_target(sn_set_home(set, cpu));
 	struct sn_table *table =
-	    target == SN_NODE_NONE || tables[target] == NULL ? NULL : tables[target][cpu];
+		target == SN_NODE_NONE || tables[target] == NULL ? NULL : tables[target][cpu];
 
 	return table == NULL || closed_count[target] > 0 ? &sn_empty_table : table;
 }
@@ -79,7 +79,7 @@ void sn_tables_publish(void)
 
 void sn_tables_reset(void)
 {
-	for_each_node (node)
+	for_each_node(node)
 		closed_count[node] = sn_node_state(sn_nodes[node]) == SN_OFFLINE;
 	for (unsigned int set = 0; set < sn_node_end; set++)
 		if (sets[set] != NULL)
@@ -182,7 +182,7 @@ int sn_tables_fence(void)
 	if (sn_rseq_enabled)
 		return sn_rseq_fence();
 	/* Locked mode: whoever takes a table's lock from now on reads the word again under it. */
-	for_each_node (node)
+	for_each_node(node)
 		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
 			struct sn_table *table = sn_table_at(node, cpu);
 
@@ -288,7 +288,7 @@ uint64_t sn_tables_drain_cache(unsigned int cache)
 {
 	uint64_t total = 0;
 
-	for_each_node (node)
+	for_each_node(node)
 		total += with_tables_closed(node, drain_one_cache, cache);
 	return total;
 }
@@ -342,7 +342,7 @@ uint64_t sn_tables_reap(bool everything)
 {
 	uint64_t total = 0;
 
-	for_each_node (node) {
+	for_each_node(node) {
 		if (everything || worth_closing(node))
 			total += with_tables_closed(node, reap_table, everything);
 		begin_round(node);
@@ -352,7 +352,7 @@ uint64_t sn_tables_reap(bool everything)
 
 bool sn_tables_cached(void)
 {
-	for_each_node (node)
+	for_each_node(node)
 		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
 			struct sn_table *table = sn_table_at(node, cpu);
 

@@ -36,36 +36,36 @@ static const struct {
 	int usual; /* the error when none is written */
 	bool page; /* counts pages, cannot be delayed */
 } steps[] = {
-    [SIM_STEP_POPULATE] = {"populate", ENOMEM, false},
-    [SIM_STEP_BIND] = {"bind", EPERM, false},
-    [SIM_STEP_MOVE] = {"move", EBUSY, false},
-    [SIM_STEP_MOVE_BUSY] = {"move-busy", EBUSY, true},
-    [SIM_STEP_MOVE_NOMEM] = {"move-nomem", ENOMEM, true},
-    [SIM_STEP_MOVE_SHARED] = {"move-shared", EACCES, true},
-    [SIM_STEP_RESTORE] = {"restore", ENOMEM, false},
-    [SIM_STEP_VACATE] = {"vacate", ENOMEM, false},
-    /* Steps of the lifecycle, which only the core knows. */
-    [SIM_STEP_FIRST_LIFECYCLE] = {"going-offline", EBUSY, false},
-    {"going-online", EBUSY, false},
-    {"structures", ENOMEM, false},
-    {"close", EIO, false},
-    {"drain", EIO, false},
-    {"release", EIO, false},
-    {"wait", EIO, false},
-    {"migrate", EIO, false},
-    {"verify", EIO, false},
-    {"online", EIO, false},
-    {"commit", EIO, false},
-    {"rollback", EIO, false},
+	[SIM_STEP_POPULATE] = {"populate", ENOMEM, false},
+	[SIM_STEP_BIND] = {"bind", EPERM, false},
+	[SIM_STEP_MOVE] = {"move", EBUSY, false},
+	[SIM_STEP_MOVE_BUSY] = {"move-busy", EBUSY, true},
+	[SIM_STEP_MOVE_NOMEM] = {"move-nomem", ENOMEM, true},
+	[SIM_STEP_MOVE_SHARED] = {"move-shared", EACCES, true},
+	[SIM_STEP_RESTORE] = {"restore", ENOMEM, false},
+	[SIM_STEP_VACATE] = {"vacate", ENOMEM, false},
+	/* Steps of the lifecycle, which only the core knows. */
+	[SIM_STEP_FIRST_LIFECYCLE] = {"going-offline", EBUSY, false},
+	{"going-online", EBUSY, false},
+	{"structures", ENOMEM, false},
+	{"close", EIO, false},
+	{"drain", EIO, false},
+	{"release", EIO, false},
+	{"wait", EIO, false},
+	{"migrate", EIO, false},
+	{"verify", EIO, false},
+	{"online", EIO, false},
+	{"commit", EIO, false},
+	{"rollback", EIO, false},
 };
 
 static const struct {
 	const char *name;
 	int value;
 } errors[] = {
-    {"ENOMEM", ENOMEM}, {"EBUSY", EBUSY},   {"EACCES", EACCES}, {"EPERM", EPERM},
-    {"ENOSYS", ENOSYS}, {"EIO", EIO},	    {"EINVAL", EINVAL}, {"ENODEV", ENODEV},
-    {"EAGAIN", EAGAIN}, {"ENOSPC", ENOSPC}, {"EFAULT", EFAULT},
+	{"ENOMEM", ENOMEM}, {"EBUSY", EBUSY},	{"EACCES", EACCES}, {"EPERM", EPERM},
+	{"ENOSYS", ENOSYS}, {"EIO", EIO},	{"EINVAL", EINVAL}, {"ENODEV", ENODEV},
+	{"EAGAIN", EAGAIN}, {"ENOSPC", ENOSPC}, {"EFAULT", EFAULT},
 };
 
 struct fault {

@@ -125,7 +125,7 @@ uint8_t *sim_ledger_page(uintptr_t addr)
 	if (!window_offset(addr, 1, &offset))
 		return NULL;
 	directory =
-	    atomic_load_explicit(&ledger.root[offset >> DIRECTORY_SHIFT], memory_order_acquire);
+		atomic_load_explicit(&ledger.root[offset >> DIRECTORY_SHIFT], memory_order_acquire);
 	if (directory == NULL)
 		return NULL;
 	block = atomic_load_explicit(&directory[(offset >> BLOCK_SHIFT) % DIRECTORY_ENTRIES],

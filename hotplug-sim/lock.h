@@ -30,7 +30,7 @@ static inline void sim_lock(struct sim_lock *lock)
 		uint32_t expected = 0;
 
 		if (atomic_compare_exchange_weak_explicit(
-			&lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed))
+			    &lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed))
 			return;
 	}
 	while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) != 0)

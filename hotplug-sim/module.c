@@ -8,20 +8,20 @@
 #include <string.h>
 
 static struct sn_placement placement = {
-    .name = "simulated",
-    .simulated = true,
-    .populate = sim_populate,
-    .depopulate = sim_depopulate,
-    .bind_range = sim_bind_range,
-    .move = sim_move,
-    .query = sim_query,
-    .room = sim_room,
-    .resident = sim_resident,
-    .capacity = sim_capacity,
-    .vacate = sim_vacate,
-    .restore = sim_restore,
-    .thread_node = sim_thread_node,
-    .cpus = sim_cpus,
+	.name = "simulated",
+	.simulated = true,
+	.populate = sim_populate,
+	.depopulate = sim_depopulate,
+	.bind_range = sim_bind_range,
+	.move = sim_move,
+	.query = sim_query,
+	.room = sim_room,
+	.resident = sim_resident,
+	.capacity = sim_capacity,
+	.vacate = sim_vacate,
+	.restore = sim_restore,
+	.thread_node = sim_thread_node,
+	.cpus = sim_cpus,
 };
 
 /* What stays in use after discover() moves from the table to the simulator's own. */
@@ -83,11 +83,11 @@ static void fork_child(void)
 }
 
 __attribute__((visibility("default"))) const struct sn_module slabnode_module = {
-    .version = SN_MODULE_VERSION,
-    .discover = discover,
-    .fork_child = fork_child,
-    .fork_prepare = fork_prepare,
-    .fork_parent = fork_parent,
-    .fault = sim_fault_arm,
-    .step = sim_fault_step,
+	.version = SN_MODULE_VERSION,
+	.discover = discover,
+	.fork_child = fork_child,
+	.fork_prepare = fork_prepare,
+	.fork_parent = fork_parent,
+	.fault = sim_fault_arm,
+	.step = sim_fault_step,
 };

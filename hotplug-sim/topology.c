@@ -129,8 +129,8 @@ static const char memory_attribute[] = "memory=";
 static char *mark_memory(const char *description)
 {
 	size_t attribute_len = sizeof(memory_attribute) - 1;
-	char *copy =
-	    malloc(strlen(description) * (1 + MARK_DIGITS / attribute_len + 1) + MARK_DIGITS + 1);
+	char *copy = malloc(strlen(description) * (1 + MARK_DIGITS / attribute_len + 1) +
+			    MARK_DIGITS + 1);
 	hwloc_uint64_t mark = FIRST_MARK;
 	char *to = copy;
 
@@ -181,7 +181,7 @@ static int find_written(const char *description, const struct node_list *list,
 		return error;
 	for (unsigned int i = 0; i < list->nr; i++) {
 		hwloc_obj_t node =
-		    hwloc_get_numanode_obj_by_os_index(topology, list->obj[i]->os_index);
+			hwloc_get_numanode_obj_by_os_index(topology, list->obj[i]->os_index);
 
 		if (node != NULL)
 			written[i] = written_value(description, node->attr->numanode.local_memory);

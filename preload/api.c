@@ -11,12 +11,12 @@
 #include <string.h>
 
 _Static_assert(SLABNODE_OFFLINE == (int)SN_OFFLINE &&
-		   SLABNODE_GOING_ONLINE == (int)SN_GOING_ONLINE &&
-		   SLABNODE_ONLINE == (int)SN_ONLINE &&
-		   SLABNODE_GOING_OFFLINE == (int)SN_GOING_OFFLINE,
+		       SLABNODE_GOING_ONLINE == (int)SN_GOING_ONLINE &&
+		       SLABNODE_ONLINE == (int)SN_ONLINE &&
+		       SLABNODE_GOING_OFFLINE == (int)SN_GOING_OFFLINE,
 	       "the public states are the core's");
 _Static_assert(SLABNODE_STRICT == (int)SN_STRICT && SLABNODE_WAIT == (int)SN_WAIT &&
-		   SLABNODE_MIGRATE == (int)SN_MIGRATE,
+		       SLABNODE_MIGRATE == (int)SN_MIGRATE,
 	       "the public policies are the core's");
 
 SN_EXPORT const char *slabnode_version(void)
@@ -28,7 +28,7 @@ SN_EXPORT int slabnode_max_node(void)
 {
 	int most = -1;
 
-	for_each_node (n)
+	for_each_node(n)
 		most = sn_max(most, sn_nodes[n]->os_number);
 	return most + 1;
 }

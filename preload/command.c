@@ -390,7 +390,7 @@ static void run_events(struct request *request)
 	struct sn_client *client = request->client;
 	bool follow = take_flag(request, "follow");
 	uint64_t since =
-	    take_number(request, "since", 0, UINT64_MAX / 16, follow ? sn_event_last() : 0);
+		take_number(request, "since", 0, UINT64_MAX / 16, follow ? sn_event_last() : 0);
 	uint64_t last = sn_event_last();
 	struct sn_event event;
 
@@ -444,26 +444,26 @@ static void run_fault(struct request *request)
 static void run_help(struct request *request);
 
 static const struct command commands[] = {
-    {"list-self", "list-self", "this process: pid, command, bytes", NO_NODES, run_self},
-    {"status", "status", "a row a node", NO_NODES, run_status},
-    {"topology", "topology", "nodes, CPUs, distances, fallback order", NO_NODES, run_topology},
-    {"slabinfo", "slabinfo [N...]", "a row a cache and node", ANY_NODES, run_slabinfo},
-    {"offline",
-     "offline N [N...] [policy=strict|wait|migrate] [timeout=SEC] [to=M,...] [max-stall=MS] "
-     "[whole-process=1] [detach=1]",
-     "takes nodes out of service", SOME_NODES, run_offline},
-    {"online", "online N [N...] [rebalance=1]", "brings nodes back", SOME_NODES, run_online},
-    {"cordon", "cordon N", "no new allocations on a node", ONE_NODE, run_cordon},
-    {"uncordon", "uncordon N", "allocations on it again", ONE_NODE, run_uncordon},
-    {"cancel", "cancel N", "cancels an offline under way", ONE_NODE, run_cancel},
-    {"plan", "plan N", "dry run of an offline", ONE_NODE, run_plan},
-    {"why", "why N", "who keeps a node busy", ONE_NODE, run_why},
-    {"drain", "drain [N...]", "returns cached memory to the system", ANY_NODES, run_drain},
-    {"events", "events [since=K] [follow=1]", "state transitions", NO_NODES, run_events},
-    {"options", "options", "the library's options and their values", NO_NODES, run_options},
-    {"version", "version", "the library's version", NO_NODES, run_version},
-    {"fault", "fault SPEC", "arms a fault (simulated topologies)", NO_NODES, run_fault},
-    {"help", "help", "this table", NO_NODES, run_help},
+	{"list-self", "list-self", "this process: pid, command, bytes", NO_NODES, run_self},
+	{"status", "status", "a row a node", NO_NODES, run_status},
+	{"topology", "topology", "nodes, CPUs, distances, fallback order", NO_NODES, run_topology},
+	{"slabinfo", "slabinfo [N...]", "a row a cache and node", ANY_NODES, run_slabinfo},
+	{"offline",
+	 "offline N [N...] [policy=strict|wait|migrate] [timeout=SEC] [to=M,...] [max-stall=MS] "
+	 "[whole-process=1] [detach=1]",
+	 "takes nodes out of service", SOME_NODES, run_offline},
+	{"online", "online N [N...] [rebalance=1]", "brings nodes back", SOME_NODES, run_online},
+	{"cordon", "cordon N", "no new allocations on a node", ONE_NODE, run_cordon},
+	{"uncordon", "uncordon N", "allocations on it again", ONE_NODE, run_uncordon},
+	{"cancel", "cancel N", "cancels an offline under way", ONE_NODE, run_cancel},
+	{"plan", "plan N", "dry run of an offline", ONE_NODE, run_plan},
+	{"why", "why N", "who keeps a node busy", ONE_NODE, run_why},
+	{"drain", "drain [N...]", "returns cached memory to the system", ANY_NODES, run_drain},
+	{"events", "events [since=K] [follow=1]", "state transitions", NO_NODES, run_events},
+	{"options", "options", "the library's options and their values", NO_NODES, run_options},
+	{"version", "version", "the library's version", NO_NODES, run_version},
+	{"fault", "fault SPEC", "arms a fault (simulated topologies)", NO_NODES, run_fault},
+	{"help", "help", "this table", NO_NODES, run_help},
 };
 
 static void write_help(struct sn_reply *reply)
@@ -520,7 +520,7 @@ static bool read_words(struct request *request, char *at)
 		} else if (equals && request->options < MAX_OPTIONS) {
 			*equals = '\0';
 			request->option[request->options++] =
-			    (struct option){.key = word, .value = equals + 1};
+				(struct option){.key = word, .value = equals + 1};
 		} else {
 			return complain(request, -EINVAL, "too many arguments", NULL);
 		}

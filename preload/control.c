@@ -49,7 +49,7 @@
 enum state { IDLE, STARTING, RUNNING, FAILED, RETIRED };
 
 static const struct sn_control_config no_config = {
-    .rundir = "", .command = "", .topology_source = "auto", .default_policy = SN_MIGRATE};
+	.rundir = "", .command = "", .topology_source = "auto", .default_policy = SN_MIGRATE};
 static struct sn_control_config configuration;
 const struct sn_control_config *sn_control_config = &no_config;
 uint64_t (*sn_control_reap)(void);

@@ -65,7 +65,7 @@ static SN_COLD void *next_definition(const char *name)
 		if (sn_likely(p != NULL))                                                          \
 			return p;                                                                  \
 		return ((void *(*)(size_t, size_t, const void *))next_definition(#symbol))(        \
-		    size, align, nothrow);                                                         \
+			size, align, nothrow);                                                     \
 	}
 
 #define DELETE(symbol, ...)                                                                        \

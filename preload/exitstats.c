@@ -26,7 +26,7 @@ static void print_tables(int fd)
 		sn_fast_path_reason());
 	dprintf(fd, "%5s %-13s %14s %14s %8s %14s %12s %12s\n", "NODE", "STATE", "LIVE", "CACHED",
 		"SLABS", "LARGE", "HIT", "MISS");
-	for_each_node (n) {
+	for_each_node(n) {
 		struct sn_node_stats s;
 
 		sn_node_stats(n, &s);
@@ -37,7 +37,7 @@ static void print_tables(int fd)
 	dprintf(fd, "%-20s %4s %8s %10s %10s %7s %7s %7s %7s %7s %7s\n", "CACHE", "NODE", "OBJSIZE",
 		"ACTIVE", "TOTAL", "FULL", "PARTIAL", "FREE", "ARRAYS", "SHARED", "ALIEN");
 	for (unsigned int c = 1; c < sn_cache_end; c++)
-		for_each_node (n) {
+		for_each_node(n) {
 			struct sn_slabinfo i;
 
 			if (!sn_slabinfo(c, n, &i))
@@ -56,7 +56,7 @@ static void print_json(int fd)
 
 	dprintf(fd, "{\"pid\":%d,\"fast_path\":\"%s\",\"nodes\":[", (int)getpid(),
 		sn_fast_path_name());
-	for_each_node (n) {
+	for_each_node(n) {
 		struct sn_node_stats s;
 
 		sn_node_stats(n, &s);
@@ -72,22 +72,22 @@ static void print_json(int fd)
 	dprintf(fd, "],\"caches\":[");
 	comma = "";
 	for (unsigned int c = 1; c < sn_cache_end; c++)
-		for_each_node (n) {
+		for_each_node(n) {
 			struct sn_slabinfo i;
 
 			if (!sn_slabinfo(c, n, &i))
 				continue;
-			dprintf(
-			    fd,
-			    "%s{\"cache\":\"%s\",\"node\":%d,\"object_size\":%u,"
-			    "\"active_objects\":%llu,\"total_objects\":%llu,"
-			    "\"objects_per_slab\":%u,\"slabs_full\":%llu,\"slabs_partial\":%llu,"
-			    "\"slabs_free\":%llu,\"cpu_arrays\":%llu,\"shared\":%llu,"
-			    "\"alien\":%llu}",
-			    comma, i.cache, i.os_node, i.object_size, ull(i.active_objects),
-			    ull(i.total_objects), i.objects_per_slab, ull(i.slabs_full),
-			    ull(i.slabs_partial), ull(i.slabs_free), ull(i.cpu_arrays),
-			    ull(i.shared), ull(i.alien));
+			dprintf(fd,
+				"%s{\"cache\":\"%s\",\"node\":%d,\"object_size\":%u,"
+				"\"active_objects\":%llu,\"total_objects\":%llu,"
+				"\"objects_per_slab\":%u,\"slabs_full\":%llu,\"slabs_partial\":%"
+				"llu,"
+				"\"slabs_free\":%llu,\"cpu_arrays\":%llu,\"shared\":%llu,"
+				"\"alien\":%llu}",
+				comma, i.cache, i.os_node, i.object_size, ull(i.active_objects),
+				ull(i.total_objects), i.objects_per_slab, ull(i.slabs_full),
+				ull(i.slabs_partial), ull(i.slabs_free), ull(i.cpu_arrays),
+				ull(i.shared), ull(i.alien));
 			comma = ",";
 		}
 	dprintf(fd, "]}\n");

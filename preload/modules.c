@@ -150,10 +150,10 @@ static void one_node(void)
 	sn_topology.source = "auto";
 	sn_topology.nr_nodes = 1;
 	sn_topology.node[0] = (struct sn_topology_node){
-	    .has_memory = true,
-	    .allowed = true,
-	    .size = SIZE_MAX,
-	    .distance = {10},
+		.has_memory = true,
+		.allowed = true,
+		.size = SIZE_MAX,
+		.distance = {10},
 	};
 }
 
@@ -186,12 +186,12 @@ void sn_topology_start(void)
 	const char *text = sn_options.topology == NULL ? "auto" : sn_options.topology;
 	char message[256] = "";
 	struct sn_module_args args = {
-	    .node_capacity = sn_options.node_capacity,
-	    .placement = sn_options.placement == NULL ? "preferred" : sn_options.placement,
-	    .first_index = SN_FIRST_NODE,
-	    .meta_alloc = module_meta_alloc,
-	    .warn = sn_warn_once,
-	    .window_base = module_window,
+		.node_capacity = sn_options.node_capacity,
+		.placement = sn_options.placement == NULL ? "preferred" : sn_options.placement,
+		.first_index = SN_FIRST_NODE,
+		.meta_alloc = module_meta_alloc,
+		.warn = sn_warn_once,
+		.window_base = module_window,
 	};
 	bool found = false;
 
@@ -242,7 +242,7 @@ const uint8_t *sn_topology_cpu_nodes(unsigned int nr_cpus)
 	if (table == NULL)
 		return NULL;
 	memset(table, SN_FIRST_NODE, nr_cpus);
-	for_each_node (node)
+	for_each_node(node)
 		mark_cpus(table, nr_cpus, node);
 	return table;
 }

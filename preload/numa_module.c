@@ -114,7 +114,7 @@ static void read_memory(struct sn_topology *topology)
 		node->has_memory = bytes > 0;
 		node->size = bytes > 0 ? (size_t)bytes : 0;
 		node->allowed =
-		    !node->has_memory || numa_mask_has(&allowed, (unsigned int)node->os_number);
+			!node->has_memory || numa_mask_has(&allowed, (unsigned int)node->os_number);
 		numa_state.size[index] = node->size;
 		numa_state.has_memory[index] = node->has_memory;
 	}
@@ -125,8 +125,8 @@ static void read_distances(struct sn_topology *topology)
 {
 	for (unsigned int i = 0; i < topology->nr_nodes; i++) {
 		for (unsigned int j = 0; j < topology->nr_nodes; j++) {
-			int d =
-			    numa_distance(topology->node[i].os_number, topology->node[j].os_number);
+			int d = numa_distance(topology->node[i].os_number,
+					      topology->node[j].os_number);
 
 			if (d <= 0 || d > UINT8_MAX)
 				d = i == j ? LOCAL_DISTANCE : REMOTE_DISTANCE;
@@ -229,8 +229,8 @@ void numa_cpus(unsigned int node, char *buf, size_t size)
 }
 
 __attribute__((visibility("default"))) const struct sn_module slabnode_module = {
-    .version = SN_MODULE_VERSION,
-    .discover = discover,
-    .fork_child = numa_placement_fork_child,
-    .move_process = numa_move_process,
+	.version = SN_MODULE_VERSION,
+	.discover = discover,
+	.fork_child = numa_placement_fork_child,
+	.move_process = numa_move_process,
 };

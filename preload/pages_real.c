@@ -107,8 +107,8 @@ static unsigned int nearest(unsigned int node, const struct numa_mask *mask)
 static int set_policy(void *addr, size_t len, int mode, const struct numa_mask *mask)
 {
 	return mbind(addr, len, mode | MPOL_F_STATIC_NODES, mask->word, NUMA_MAXNODE, 0) == 0
-		   ? 0
-		   : -errno;
+		       ? 0
+		       : -errno;
 }
 
 /* 0, or a negative errno value. -ENOSYS: this kernel knows no homes. */
@@ -116,8 +116,8 @@ static int set_home(void *addr, size_t len, unsigned int node)
 {
 	return syscall(SYS_set_mempolicy_home_node, (unsigned long)addr, len,
 		       (unsigned long)numa_state.os_number[node], 0ul) == 0
-		   ? 0
-		   : -errno;
+		       ? 0
+		       : -errno;
 }
 
 /* Own node first among those of the mask, in the best way this kernel has. */
@@ -412,15 +412,15 @@ static size_t capacity(unsigned int node)
 }
 
 static struct sn_placement placement = {
-    .bind_range = bind_range,
-    .move = move,
-    .query = query,
-    .room = room,
-    .resident = resident,
-    .capacity = capacity,
-    .thread_node = numa_thread_node,
-    .cpus = numa_cpus,
-    .other = other,
+	.bind_range = bind_range,
+	.move = move,
+	.query = query,
+	.room = room,
+	.resident = resident,
+	.capacity = capacity,
+	.thread_node = numa_thread_node,
+	.cpus = numa_cpus,
+	.other = other,
 };
 
 /* ---- start ---- */

@@ -17,7 +17,7 @@ void *sn_control_map(size_t size)
 {
 	size_t length = sn_align_up(size, SN_PAGE_SIZE);
 	void *memory =
-	    mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return NULL;

@@ -138,7 +138,7 @@ void sn_show_status(struct sn_reply *reply)
 	sn_json_string(reply, "placement", sn_placement->name);
 	sn_json_string(reply, "placement_reason", sn_placement->reason);
 	sn_json_open_array(reply, "nodes");
-	for_each_node (n)
+	for_each_node(n)
 		show_node(reply, n);
 	sn_json_close_array(reply);
 	sn_json_end(reply);
@@ -158,7 +158,7 @@ static void show_place(struct sn_reply *reply, unsigned int node)
 	sn_json_bool(reply, "allowed", self->allowed);
 	sn_json_bool(reply, "has_memory", self->has_memory);
 	sn_json_open_array(reply, "distances");
-	for_each_node (other)
+	for_each_node(other)
 		sn_json_u64(reply, NULL, self->distance[other]);
 	sn_json_close_array(reply);
 	show_fallback(reply, node);
@@ -172,7 +172,7 @@ void sn_show_topology(struct sn_reply *reply)
 	sn_json_string(reply, "source", sn_control_config->topology_source);
 	sn_json_bool(reply, "simulated", sn_control_config->simulated);
 	sn_json_open_array(reply, "nodes");
-	for_each_node (n)
+	for_each_node(n)
 		show_place(reply, n);
 	sn_json_close_array(reply);
 	sn_json_end(reply);
@@ -204,7 +204,7 @@ void sn_show_slabinfo(struct sn_reply *reply, const struct sn_nodemask *nodes)
 	sn_json_bool(reply, "ok", true);
 	sn_json_open_array(reply, "caches");
 	for (unsigned int cache = 0; cache < SN_MAX_CACHES; cache++) {
-		for_each_node (n) {
+		for_each_node(n) {
 			struct sn_slabinfo info = {0};
 
 			if ((all || sn_mask_has(nodes, n)) && sn_slabinfo(cache, n, &info))
@@ -267,8 +267,9 @@ static unsigned int find_holders(unsigned int node, struct sn_holder *top)
 	}
 	sn_node_stats(node, &stats);
 	if (stats.large_blocks) {
-		struct sn_holder large = {
-		    .cache = "large", .objects = stats.large_blocks, .bytes = stats.large_bytes};
+		struct sn_holder large = {.cache = "large",
+					  .objects = stats.large_blocks,
+					  .bytes = stats.large_bytes};
 
 		count = add_holder(top, count, &large);
 	}

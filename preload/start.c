@@ -173,15 +173,15 @@ static const char *default_rundir(void)
 static void configure_control(void)
 {
 	control_config = (struct sn_control_config){
-	    .rundir = default_rundir(),
-	    .command = program_invocation_short_name,
-	    .topology_source = sn_topology.source,
-	    .simulated = sn_topology.simulated,
-	    .default_policy = (enum sn_policy)sn_options.policy,
-	    .reap_interval_ms = sn_options.reap_interval_ms,
-	    .option = sn_options_row,
-	    .fault = sn_module == NULL ? NULL : sn_module->fault,
-	    .move_process = sn_module == NULL ? NULL : sn_module->move_process,
+		.rundir = default_rundir(),
+		.command = program_invocation_short_name,
+		.topology_source = sn_topology.source,
+		.simulated = sn_topology.simulated,
+		.default_policy = (enum sn_policy)sn_options.policy,
+		.reap_interval_ms = sn_options.reap_interval_ms,
+		.option = sn_options_row,
+		.fault = sn_module == NULL ? NULL : sn_module->fault,
+		.move_process = sn_module == NULL ? NULL : sn_module->move_process,
 	};
 	sn_control_reap = sn_options.reap_interval_ms == 0 ? NULL : reap_round;
 	sn_control_configure(&control_config);
@@ -191,10 +191,10 @@ static void start_core(void)
 {
 	unsigned int nr_cpus = sn_possible_cpus();
 	struct sn_core_config config = {
-	    .locked = sn_options.fastpath_locked != 0,
-	    .locked_reason = "SLABNODE_FASTPATH=locked",
-	    .nr_cpus = nr_cpus,
-	    .cpu_node = sn_topology_cpu_nodes(nr_cpus),
+		.locked = sn_options.fastpath_locked != 0,
+		.locked_reason = "SLABNODE_FASTPATH=locked",
+		.nr_cpus = nr_cpus,
+		.cpu_node = sn_topology_cpu_nodes(nr_cpus),
 	};
 
 	if (config.locked && nr_cpus == 0)

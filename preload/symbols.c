@@ -221,11 +221,11 @@ SN_EXPORT struct mallinfo mallinfo(void)
 
 	fill_mallinfo(&wide);
 	return (struct mallinfo){
-	    .arena = clip(wide.arena),
-	    .hblks = clip(wide.hblks),
-	    .hblkhd = clip(wide.hblkhd),
-	    .uordblks = clip(wide.uordblks),
-	    .fordblks = clip(wide.fordblks),
+		.arena = clip(wide.arena),
+		.hblks = clip(wide.hblks),
+		.hblkhd = clip(wide.hblkhd),
+		.uordblks = clip(wide.uordblks),
+		.fordblks = clip(wide.fordblks),
 	};
 }
 
@@ -237,7 +237,7 @@ SN_EXPORT int malloc_info(int options, FILE *out)
 		return EINVAL;
 	fill_mallinfo(&info);
 	fprintf(out, "<malloc version=\"1\">\n<!-- slabnode %s -->\n", sn_version());
-	for_each_node (n) {
+	for_each_node(n) {
 		struct sn_node_stats stats;
 
 		sn_node_stats(n, &stats);

@@ -147,8 +147,8 @@ static void move_whole_process(struct sn_operation *operation, unsigned int i)
 		sn_node_usable_mask(&targets);
 	whole->error = -ENOSYS;
 	if (sn_control_config->move_process)
-		whole->error =
-		    sn_control_config->move_process(operation->node[i], &targets, &whole->moved);
+		whole->error = sn_control_config->move_process(operation->node[i], &targets,
+							       &whole->moved);
 }
 
 static bool is_cancelled(struct sn_operation *operation)
@@ -175,9 +175,9 @@ static void do_offline(struct sn_operation *operation)
 	}
 	operation->request.progress = on_progress;
 	operation->request.arg = operation;
-	error = is_cancelled(operation)
-		    ? -ECANCELED
-		    : sn_offline(operation->node, operation->count, &operation->request, result);
+	error = is_cancelled(operation) ? -ECANCELED
+					: sn_offline(operation->node, operation->count,
+						     &operation->request, result);
 	for (unsigned int i = 0; i < operation->count; i++)
 		told |= result[i].error != 0;
 	/* Whatever was refused as a whole is an error of each node. */
@@ -248,14 +248,14 @@ static void show_whole_process(struct sn_reply *reply, const struct sn_whole_pro
 	if (whole->error)
 		sn_json_error(reply, whole->error,
 			      whole->error == -ENOSYS
-				  ? "only real nodes have other memory that can be moved"
-				  : "the rest of the process was not moved");
+				      ? "only real nodes have other memory that can be moved"
+				      : "the rest of the process was not moved");
 	else
 		sn_json_bool(reply, "ok", true);
 	sn_json_u64(reply, "moved_bytes", (uint64_t)moved->moved * SN_PAGE_SIZE);
 	sn_json_u64(reply, "stayed_bytes",
 		    (uint64_t)(moved->busy + moved->shared + moved->no_room + moved->failed) *
-			SN_PAGE_SIZE);
+			    SN_PAGE_SIZE);
 	sn_json_close_object(reply);
 }
 

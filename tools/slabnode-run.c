@@ -18,29 +18,29 @@ enum { OPTION_OFFLINE = 256, OPTION_LIBRARY, OPTION_VARIABLE };
 
 /* Options that only set a variable; their order is that of long_options from OPTION_VARIABLE on. */
 static const char *const variables[] = {
-    "SLABNODE_TOPOLOGY", "SLABNODE_NODE_CAPACITY", "SLABNODE_OFFLINE_POLICY",
-    "SLABNODE_FASTPATH", "SLABNODE_STATS",	   "SLABNODE_HARDENED",
+	"SLABNODE_TOPOLOGY", "SLABNODE_NODE_CAPACITY", "SLABNODE_OFFLINE_POLICY",
+	"SLABNODE_FASTPATH", "SLABNODE_STATS",	       "SLABNODE_HARDENED",
 };
 
 static const struct option long_options[] = {
-    {"topology", required_argument, NULL, OPTION_VARIABLE + 0},
-    {"node-capacity", required_argument, NULL, OPTION_VARIABLE + 1},
-    {"policy", required_argument, NULL, OPTION_VARIABLE + 2},
-    {"fastpath", required_argument, NULL, OPTION_VARIABLE + 3},
-    {"stats", required_argument, NULL, OPTION_VARIABLE + 4},
-    {"hardened", required_argument, NULL, OPTION_VARIABLE + 5},
-    {"offline", required_argument, NULL, OPTION_OFFLINE},
-    {"library", required_argument, NULL, OPTION_LIBRARY},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {0},
+	{"topology", required_argument, NULL, OPTION_VARIABLE + 0},
+	{"node-capacity", required_argument, NULL, OPTION_VARIABLE + 1},
+	{"policy", required_argument, NULL, OPTION_VARIABLE + 2},
+	{"fastpath", required_argument, NULL, OPTION_VARIABLE + 3},
+	{"stats", required_argument, NULL, OPTION_VARIABLE + 4},
+	{"hardened", required_argument, NULL, OPTION_VARIABLE + 5},
+	{"offline", required_argument, NULL, OPTION_OFFLINE},
+	{"library", required_argument, NULL, OPTION_LIBRARY},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{0},
 };
 
 /* Where the library lies as seen from the wrapper's own directory: build tree, installations. */
 static const char *const places[] = {
-    "../preload/libslabnode.so",
-    SLABNODE_LIBDIR_FROM_BINDIR "/libslabnode.so",
-    "../lib/libslabnode.so",
+	"../preload/libslabnode.so",
+	SLABNODE_LIBDIR_FROM_BINDIR "/libslabnode.so",
+	"../lib/libslabnode.so",
 };
 
 static _Noreturn void give_up(const char *what, const char *name)

@@ -10,80 +10,91 @@
 #define TABLE_SYNOPSIS "[-o COLUMN,...] [-n] [-b]"
 
 const struct command commands[] = {
-    {"list", TABLE_SYNOPSIS, "processes that run with the library",
-     "One row a process: pid, command, nodes in service of all nodes, live and cached bytes. A\n"
-     "process that cannot be asked is a row that says why.\n"
-     "Columns: PID COMMAND NODES LIVE CACHED SOCKET.",
-     OPT_TABLE, 0, 0, list_columns, run_list},
-    {"status", TABLE_SYNOPSIS, "the nodes of a process: states, memory, locality",
-     "One row a node. LIVE is what the program holds, CACHED what the library keeps for it,\n"
-     "LOCAL% the share of the node's objects that were wanted there, ELSEWHERE what was moved\n"
-     "away, FALLBACK where allocations go when the node is full or away.\n"
-     "Columns: PID COMMAND NODE STATE CPUS CAPACITY LIVE CACHED SLABS LARGE LOCAL% RESIDENT\n"
-     "ELSEWHERE OTHER HIT MISS FOREIGN FALLBACK.",
-     OPT_TABLE, 0, 0, status_columns, run_status},
-    {"offline",
-     "N... [--policy strict|wait|migrate] [--timeout SEC]\n"
-     "         [--to M,...] [--max-stall MS] [--whole-process] [--detach]",
-     "takes nodes out of service",
-     "Drains what is cached on the nodes N (numbers, or lists such as 1,3-4) and gives it back.\n"
-     "Live memory: strict refuses, wait waits until it is freed, migrate moves it without\n"
-     "changing addresses. Ctrl-C cancels, and the node is as before; --detach leaves once the\n"
-     "process has taken the order. --to names the nodes to move to, --max-stall the longest\n"
-     "stall of a thread to aim for, --whole-process moves the process's other memory as well.",
-     OPT_BYTES | OPT_POLICY | OPT_TIMEOUT | OPT_TO | OPT_MAX_STALL | OPT_WHOLE_PROCESS | OPT_DETACH,
-     1, -1, NULL, run_offline},
-    {"online", "N... [--rebalance]", "brings nodes back",
-     "Allocations use the nodes again. With --rebalance the memory that was moved away returns.",
-     OPT_BYTES | OPT_REBALANCE, 1, -1, NULL, run_lifecycle},
-    {"cordon", "N", "stops new allocations on a node",
-     "Nothing is drained or moved; 'uncordon' takes it back.", OPT_BYTES, 1, 1, NULL,
-     run_lifecycle},
-    {"uncordon", "N", "allows allocations on a cordoned node again", "The opposite of 'cordon'.",
-     OPT_BYTES, 1, 1, NULL, run_lifecycle},
-    {"cancel", "N", "cancels an offline that is under way",
-     "The node is online again when this returns. Nothing under way is a success, too.", OPT_BYTES,
-     1, 1, NULL, run_lifecycle},
-    {"plan", "N [-b]", "what an offline would do",
-     "A dry run: bytes that would be given back, evicted and moved, where to, and what stands in\n"
-     "the way. Nothing changes.",
-     OPT_BYTES, 1, 1, NULL, run_plan},
-    {"why", "N " TABLE_SYNOPSIS, "who keeps a node busy",
-     "Caches with live objects on the node, and large blocks, largest first.\n"
-     "Columns: PID COMMAND CACHE OBJECTS SLABS BYTES.",
-     OPT_TABLE, 1, 1, why_columns, run_why},
-    {"drain", "[N...]", "returns cached free memory to the system",
-     "Of the nodes N, or of all. They stay online.", OPT_BYTES, 0, -1, NULL, run_lifecycle},
-    {"slabinfo", "[N...] " TABLE_SYNOPSIS, "every cache on every node",
-     "Objects in use (ACTIVE) and in all slabs (NUM), object size, objects a slab (PER), full,\n"
-     "partial and free slabs, free objects in CPU arrays, shared store and alien caches. Caches\n"
-     "that never held anything on a node are left out; --json has them.\n"
-     "Columns: PID COMMAND CACHE NODE ACTIVE NUM SIZE PER FULL PART FREE CPU SHARED ALIEN.",
-     OPT_TABLE, 0, -1, slabinfo_columns, run_slabinfo},
-    {"topology", "[-b]", "nodes, CPUs, distances, fallback order",
-     "In the shape of numactl -H, with states and fallback orders added.", OPT_BYTES, 0, 0, NULL,
-     run_topology},
-    {"events", "[--since K] [--no-follow]", "follows transitions of nodes, a line each",
-     "Until Ctrl-C, or the process ends. --since K begins after event number K, as far back as\n"
-     "the process remembers; --no-follow ends with the last that has happened.",
-     OPT_SINCE | OPT_NO_FOLLOW, 0, 0, NULL, run_events},
-    {"storm", "[--seed S] [--duration SEC] [--rate HZ] [--policy P]", "random requests, for tests",
-     "Random valid offline, online, cancel and drain requests, 10 a second for 10 seconds unless\n"
-     "told otherwise. The seed is printed and reproduces them. Ends with all nodes back and a\n"
-     "table of what was tried; busy, cancelled and timed out are no failures.",
-     OPT_SEED | OPT_DURATION | OPT_RATE | OPT_POLICY, 0, 0, NULL, run_storm},
-    {"fault", "SPEC", "arms a fault (simulated topologies only)",
-     "SPEC is passed to the process as it is; libslabnode(7) lists the faults.", 0, 1, -1, NULL,
-     run_fault},
-    {"options", TABLE_SYNOPSIS, "the library's options and their values",
-     "As the process has understood its environment.\n"
-     "Columns: PID COMMAND NAME TYPE VALUE DEFAULT HELP.",
-     OPT_TABLE, 0, 0, options_columns, run_options},
-    {"version", "", "versions of hotplugctl and, with a target, of the library",
-     "With -p, -a or -s also the version that the process runs with.", 0, 0, 0, NULL, run_version},
-    {"help", "[COMMAND]", "this, or more about one command", "Prints how a command is used.", 0, 0,
-     1, NULL, run_help},
-    {0},
+	{"list", TABLE_SYNOPSIS, "processes that run with the library",
+	 "One row a process: pid, command, nodes in service of all nodes, live and cached bytes. "
+	 "A\n"
+	 "process that cannot be asked is a row that says why.\n"
+	 "Columns: PID COMMAND NODES LIVE CACHED SOCKET.",
+	 OPT_TABLE, 0, 0, list_columns, run_list},
+	{"status", TABLE_SYNOPSIS, "the nodes of a process: states, memory, locality",
+	 "One row a node. LIVE is what the program holds, CACHED what the library keeps for it,\n"
+	 "LOCAL% the share of the node's objects that were wanted there, ELSEWHERE what was moved\n"
+	 "away, FALLBACK where allocations go when the node is full or away.\n"
+	 "Columns: PID COMMAND NODE STATE CPUS CAPACITY LIVE CACHED SLABS LARGE LOCAL% RESIDENT\n"
+	 "ELSEWHERE OTHER HIT MISS FOREIGN FALLBACK.",
+	 OPT_TABLE, 0, 0, status_columns, run_status},
+	{"offline",
+	 "N... [--policy strict|wait|migrate] [--timeout SEC]\n"
+	 "         [--to M,...] [--max-stall MS] [--whole-process] [--detach]",
+	 "takes nodes out of service",
+	 "Drains what is cached on the nodes N (numbers, or lists such as 1,3-4) and gives it "
+	 "back.\n"
+	 "Live memory: strict refuses, wait waits until it is freed, migrate moves it without\n"
+	 "changing addresses. Ctrl-C cancels, and the node is as before; --detach leaves once the\n"
+	 "process has taken the order. --to names the nodes to move to, --max-stall the longest\n"
+	 "stall of a thread to aim for, --whole-process moves the process's other memory as well.",
+	 OPT_BYTES | OPT_POLICY | OPT_TIMEOUT | OPT_TO | OPT_MAX_STALL | OPT_WHOLE_PROCESS |
+		 OPT_DETACH,
+	 1, -1, NULL, run_offline},
+	{"online", "N... [--rebalance]", "brings nodes back",
+	 "Allocations use the nodes again. With --rebalance the memory that was moved away "
+	 "returns.",
+	 OPT_BYTES | OPT_REBALANCE, 1, -1, NULL, run_lifecycle},
+	{"cordon", "N", "stops new allocations on a node",
+	 "Nothing is drained or moved; 'uncordon' takes it back.", OPT_BYTES, 1, 1, NULL,
+	 run_lifecycle},
+	{"uncordon", "N", "allows allocations on a cordoned node again",
+	 "The opposite of 'cordon'.", OPT_BYTES, 1, 1, NULL, run_lifecycle},
+	{"cancel", "N", "cancels an offline that is under way",
+	 "The node is online again when this returns. Nothing under way is a success, too.",
+	 OPT_BYTES, 1, 1, NULL, run_lifecycle},
+	{"plan", "N [-b]", "what an offline would do",
+	 "A dry run: bytes that would be given back, evicted and moved, where to, and what stands "
+	 "in\n"
+	 "the way. Nothing changes.",
+	 OPT_BYTES, 1, 1, NULL, run_plan},
+	{"why", "N " TABLE_SYNOPSIS, "who keeps a node busy",
+	 "Caches with live objects on the node, and large blocks, largest first.\n"
+	 "Columns: PID COMMAND CACHE OBJECTS SLABS BYTES.",
+	 OPT_TABLE, 1, 1, why_columns, run_why},
+	{"drain", "[N...]", "returns cached free memory to the system",
+	 "Of the nodes N, or of all. They stay online.", OPT_BYTES, 0, -1, NULL, run_lifecycle},
+	{"slabinfo", "[N...] " TABLE_SYNOPSIS, "every cache on every node",
+	 "Objects in use (ACTIVE) and in all slabs (NUM), object size, objects a slab (PER), "
+	 "full,\n"
+	 "partial and free slabs, free objects in CPU arrays, shared store and alien caches. "
+	 "Caches\n"
+	 "that never held anything on a node are left out; --json has them.\n"
+	 "Columns: PID COMMAND CACHE NODE ACTIVE NUM SIZE PER FULL PART FREE CPU SHARED ALIEN.",
+	 OPT_TABLE, 0, -1, slabinfo_columns, run_slabinfo},
+	{"topology", "[-b]", "nodes, CPUs, distances, fallback order",
+	 "In the shape of numactl -H, with states and fallback orders added.", OPT_BYTES, 0, 0,
+	 NULL, run_topology},
+	{"events", "[--since K] [--no-follow]", "follows transitions of nodes, a line each",
+	 "Until Ctrl-C, or the process ends. --since K begins after event number K, as far back "
+	 "as\n"
+	 "the process remembers; --no-follow ends with the last that has happened.",
+	 OPT_SINCE | OPT_NO_FOLLOW, 0, 0, NULL, run_events},
+	{"storm", "[--seed S] [--duration SEC] [--rate HZ] [--policy P]",
+	 "random requests, for tests",
+	 "Random valid offline, online, cancel and drain requests, 10 a second for 10 seconds "
+	 "unless\n"
+	 "told otherwise. The seed is printed and reproduces them. Ends with all nodes back and a\n"
+	 "table of what was tried; busy, cancelled and timed out are no failures.",
+	 OPT_SEED | OPT_DURATION | OPT_RATE | OPT_POLICY, 0, 0, NULL, run_storm},
+	{"fault", "SPEC", "arms a fault (simulated topologies only)",
+	 "SPEC is passed to the process as it is; libslabnode(7) lists the faults.", 0, 1, -1, NULL,
+	 run_fault},
+	{"options", TABLE_SYNOPSIS, "the library's options and their values",
+	 "As the process has understood its environment.\n"
+	 "Columns: PID COMMAND NAME TYPE VALUE DEFAULT HELP.",
+	 OPT_TABLE, 0, 0, options_columns, run_options},
+	{"version", "", "versions of hotplugctl and, with a target, of the library",
+	 "With -p, -a or -s also the version that the process runs with.", 0, 0, 0, NULL,
+	 run_version},
+	{"help", "[COMMAND]", "this, or more about one command", "Prints how a command is used.", 0,
+	 0, 1, NULL, run_help},
+	{0},
 };
 
 const struct command *find_command(const char *name)

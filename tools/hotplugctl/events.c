@@ -111,7 +111,7 @@ static char *events_request(const struct context *context)
 int run_events(struct context *context)
 {
 	struct exchange exchange = {
-	    .on_object = on_event, .on_interrupt = on_leave, .data = context};
+		.on_object = on_event, .on_interrupt = on_leave, .data = context};
 	char *request = events_request(context);
 	struct targets targets;
 	int code;

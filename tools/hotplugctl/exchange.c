@@ -212,7 +212,7 @@ static size_t prepare_poll(struct session *sessions, size_t count, struct pollfd
 		if (!session->done && session->deadline && now >= session->deadline)
 			report_timeout(session);
 		polls[i] =
-		    (struct pollfd){.fd = session->done ? -1 : session->fd, .events = POLLIN};
+			(struct pollfd){.fd = session->done ? -1 : session->fd, .events = POLLIN};
 		if (session->done)
 			continue;
 		open++;

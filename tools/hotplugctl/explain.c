@@ -14,25 +14,25 @@
 #include "util.h"
 
 const struct column why_columns[] = {
-    {"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-    {"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
-    {"CACHE", "cache", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {"OBJECTS", "objects", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"SLABS", "slabs", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"BYTES", "bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
-    {0},
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"CACHE", "cache", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"OBJECTS", "objects", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"SLABS", "slabs", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"BYTES", "bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{0},
 };
 
 static const struct figure plan_figures[] = {
-    {"released_bytes", "give back", FIGURE_BYTES, "to the system"},
-    {"cached_bytes", "cached", FIGURE_BYTES, "held for the program, not in use"},
-    {"live_bytes", "live", FIGURE_BYTES, "in use by the program"},
-    {"evicted_objects", "evict", FIGURE_COUNT, "objects of movable caches"},
-    {"metadata_bytes", "metadata", FIGURE_BYTES, "of slabnode itself"},
-    {"to_move_bytes", "move", FIGURE_BYTES, "to other nodes"},
-    {"other_bytes", "other memory", FIGURE_BYTES, "of the process, moved by --whole-process"},
-    {"obstacles", "in the way", FIGURE_LIST, ""},
-    {0},
+	{"released_bytes", "give back", FIGURE_BYTES, "to the system"},
+	{"cached_bytes", "cached", FIGURE_BYTES, "held for the program, not in use"},
+	{"live_bytes", "live", FIGURE_BYTES, "in use by the program"},
+	{"evicted_objects", "evict", FIGURE_COUNT, "objects of movable caches"},
+	{"metadata_bytes", "metadata", FIGURE_BYTES, "of slabnode itself"},
+	{"to_move_bytes", "move", FIGURE_BYTES, "to other nodes"},
+	{"other_bytes", "other memory", FIGURE_BYTES, "of the process, moved by --whole-process"},
+	{"obstacles", "in the way", FIGURE_LIST, ""},
+	{0},
 };
 
 static bool print_if_failed(const struct context *context, const struct session *session)
@@ -50,7 +50,7 @@ static void print_who(const struct context *context, const struct session *sessi
 	if (!context->set.all)
 		return;
 	who = clean_text(
-	    format_text("pid %d (%s)", (int)session->process->pid, session->process->command));
+		format_text("pid %d (%s)", (int)session->process->pid, session->process->command));
 	printf("%s, ", who);
 	free(who);
 }
@@ -95,10 +95,10 @@ static void print_plan_targets(const struct context *context, const json_t *repl
 
 	for (size_t i = 0; i < json_array_size(targets); i++) {
 		const json_t *target = json_array_get(targets, i);
-		char *room =
-		    field_present(target, "free_bytes")
-			? format_bytes(field_count(target, "free_bytes"), exact_bytes(context))
-			: copy_text("no limit");
+		char *room = field_present(target, "free_bytes")
+				     ? format_bytes(field_count(target, "free_bytes"),
+						    exact_bytes(context))
+				     : copy_text("no limit");
 
 		printf("  %-14s node %llu, free %s\n", i ? "" : "targets",
 		       (unsigned long long)field_count(target, "node"), room);

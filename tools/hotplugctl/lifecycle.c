@@ -31,18 +31,18 @@ struct operation {
 };
 
 static const struct figure result_figures[] = {
-    {"drained_objects", "drained", FIGURE_COUNT, "cached objects"},
-    {"released_bytes", "released", FIGURE_BYTES, "to the system"},
-    {"evicted_objects", "evicted", FIGURE_COUNT, "objects of movable caches"},
-    {"migrated_bytes", "moved", FIGURE_BYTES, "to other nodes, addresses unchanged"},
-    {"rebalanced_bytes", "moved back", FIGURE_BYTES, ""},
-    {"elsewhere_bytes", "elsewhere", FIGURE_BYTES, "stay on other nodes"},
-    {"max_stall_ms", "longest stall", FIGURE_MS, "ms"},
-    {"unmovable", "unmovable", FIGURE_LIST, ""},
-    {"other_bytes", "other memory", FIGURE_BYTES,
-     "of the process is on the node; --whole-process moves it"},
-    {"other", "", FIGURE_LIST, ""},
-    {0},
+	{"drained_objects", "drained", FIGURE_COUNT, "cached objects"},
+	{"released_bytes", "released", FIGURE_BYTES, "to the system"},
+	{"evicted_objects", "evicted", FIGURE_COUNT, "objects of movable caches"},
+	{"migrated_bytes", "moved", FIGURE_BYTES, "to other nodes, addresses unchanged"},
+	{"rebalanced_bytes", "moved back", FIGURE_BYTES, ""},
+	{"elsewhere_bytes", "elsewhere", FIGURE_BYTES, "stay on other nodes"},
+	{"max_stall_ms", "longest stall", FIGURE_MS, "ms"},
+	{"unmovable", "unmovable", FIGURE_LIST, ""},
+	{"other_bytes", "other memory", FIGURE_BYTES,
+	 "of the process is on the node; --whole-process moves it"},
+	{"other", "", FIGURE_LIST, ""},
+	{0},
 };
 
 static char *cell_result(const json_t *row, bool exact)
@@ -52,19 +52,19 @@ static char *cell_result(const json_t *row, bool exact)
 }
 
 static const struct column result_columns[] = {
-    {"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-    {"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
-    {"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"RESULT", "error", CELL_TEXT, COLUMN_SHOWN, cell_result},
-    {"STATE", "state", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {"DRAINED", "drained_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
-    {"RELEASED", "released_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-    {"EVICTED", "evicted_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
-    {"MOVED", "migrated_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-    {"MS", "elapsed_ms", CELL_MS, COLUMN_SPARSE, NULL},
-    {"WHY", "message", CELL_TEXT, COLUMN_SPARSE, NULL},
-    {"NOTE", "note", CELL_TEXT, COLUMN_SPARSE, NULL},
-    {0},
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"RESULT", "error", CELL_TEXT, COLUMN_SHOWN, cell_result},
+	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"DRAINED", "drained_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
+	{"RELEASED", "released_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
+	{"EVICTED", "evicted_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
+	{"MOVED", "migrated_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
+	{"MS", "elapsed_ms", CELL_MS, COLUMN_SPARSE, NULL},
+	{"WHY", "message", CELL_TEXT, COLUMN_SPARSE, NULL},
+	{"NOTE", "note", CELL_TEXT, COLUMN_SPARSE, NULL},
+	{0},
 };
 
 static void print_done(const struct context *context, const json_t *reply)
@@ -135,7 +135,7 @@ static void show_results(const struct context *context, const struct targets *ta
 {
 	const struct session *session = &targets->sessions[0];
 	struct table table = {
-	    .columns = result_columns, .several = context->set.all, .uncut = true};
+		.columns = result_columns, .several = context->set.all, .uncut = true};
 
 	if (several_results(context, targets)) {
 		table.rows = result_rows(targets);
@@ -284,11 +284,11 @@ static int run_long(struct context *context, bool cancellable)
 	struct operation operation = {.context = context};
 	char *request = build_request(context->command->name, context, &operation.nodes);
 	struct exchange exchange = {
-	    .request = request,
-	    .on_progress = on_progress,
-	    .on_tick = on_tick,
-	    .on_interrupt = cancellable ? on_interrupt : NULL,
-	    .data = &operation,
+		.request = request,
+		.on_progress = on_progress,
+		.on_tick = on_tick,
+		.on_interrupt = cancellable ? on_interrupt : NULL,
+		.data = &operation,
 	};
 	struct targets targets;
 	int code = EXIT_USAGE;

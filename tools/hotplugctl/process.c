@@ -122,10 +122,10 @@ bool describe_process(pid_t pid, struct process *process)
 		return false;
 	user = (uid_t)status_number(status, "\nUid:", 1, 0);
 	*process = (struct process){
-	    .pid = pid,
-	    .inner_pid = (pid_t)status_number(status, "\nNSpid:", UINT_MAX, pid),
-	    .inner_uid = inner_user(pid, user),
-	    .command = process_command(pid),
+		.pid = pid,
+		.inner_pid = (pid_t)status_number(status, "\nNSpid:", UINT_MAX, pid),
+		.inner_uid = inner_user(pid, user),
+		.command = process_command(pid),
 	};
 	return true;
 }

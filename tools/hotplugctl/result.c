@@ -18,9 +18,9 @@ struct error_kind {
 
 /* Everything else is a refusal. */
 static const struct error_kind error_kinds[] = {
-    {"EBUSY", EXIT_BUSY},	   {"ENOMEM", EXIT_BUSY},	  {"ENOSPC", EXIT_BUSY},
-    {"EALREADY", EXIT_BUSY},	   {"EINPROGRESS", EXIT_BUSY},	  {"EAGAIN", EXIT_BUSY},
-    {"ECANCELED", EXIT_CANCELLED}, {"ETIMEDOUT", EXIT_TIMED_OUT},
+	{"EBUSY", EXIT_BUSY},	       {"ENOMEM", EXIT_BUSY},	      {"ENOSPC", EXIT_BUSY},
+	{"EALREADY", EXIT_BUSY},       {"EINPROGRESS", EXIT_BUSY},    {"EAGAIN", EXIT_BUSY},
+	{"ECANCELED", EXIT_CANCELLED}, {"ETIMEDOUT", EXIT_TIMED_OUT},
 };
 
 static int error_code(const char *error)
@@ -84,9 +84,9 @@ static char *advise_busy(const char *target, const json_t *reply)
 
 	if (json_array_size(field_array(reply, "holders")))
 		return format_text(
-		    "'hotplugctl %s why %lld' shows who holds the node; --policy wait "
-		    "waits for it, --policy migrate moves it",
-		    target, node);
+			"'hotplugctl %s why %lld' shows who holds the node; --policy wait "
+			"waits for it, --policy migrate moves it",
+			target, node);
 	if (!strcmp(reply_error(reply), "ENOMEM") || !strcmp(reply_error(reply), "ENOSPC"))
 		return format_text("'hotplugctl %s plan %lld' shows where room is missing; bring "
 				   "another node online, or 'hotplugctl %s drain' first",
@@ -100,16 +100,16 @@ static char *advise_refused(const char *error, const char *target)
 {
 	if (!strcmp(error, "EPERM") || !strcmp(error, "EACCES"))
 		return copy_text(
-		    "only the process's own user and root may ask; or what the message "
-		    "names is not permitted to the process");
+			"only the process's own user and root may ask; or what the message "
+			"names is not permitted to the process");
 	if (!strcmp(error, "EDEADLK"))
 		return copy_text("a callback of the process waits for this; ask again when it has "
 				 "returned");
 	if (!strcmp(error, "ENODEV") || !strcmp(error, "EINVAL"))
 		return format_text(
-		    "'hotplugctl %s topology' lists the nodes, 'hotplugctl help' the "
-		    "commands",
-		    target);
+			"'hotplugctl %s topology' lists the nodes, 'hotplugctl help' the "
+			"commands",
+			target);
 	return NULL;
 }
 

@@ -126,8 +126,8 @@ static void collect_places(const struct process *process, struct places *places)
 static int open_inside(pid_t pid, const char *directory)
 {
 	struct open_how how = {
-	    .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-	    .resolve = RESOLVE_IN_ROOT,
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT,
 	};
 	char path[64];
 	int root, found;
@@ -228,7 +228,7 @@ static size_t thread_sockets(pid_t pid, const char *thread, unsigned long *inode
 	descriptors = opendir(path);
 	while (descriptors && count < MAX_SOCKETS && (entry = readdir(descriptors))) {
 		ssize_t length =
-		    readlinkat(dirfd(descriptors), entry->d_name, target, sizeof(target) - 1);
+			readlinkat(dirfd(descriptors), entry->d_name, target, sizeof(target) - 1);
 
 		if (length <= 0)
 			continue;
@@ -309,14 +309,14 @@ static int failed(struct process *process, int result, bool has_thread)
 		break;
 	case EAGAIN:
 		process->error = "ETIMEDOUT";
-		process->problem =
-		    copy_text(process_stopped(process->pid) ? "no answer: the process is stopped"
-							    : "no answer");
+		process->problem = copy_text(process_stopped(process->pid)
+						     ? "no answer: the process is stopped"
+						     : "no answer");
 		break;
 	default:
 		process->error = "ENOTCONN";
 		process->problem =
-		    copy_text(has_thread ? "its socket was not found" : "no control thread");
+			copy_text(has_thread ? "its socket was not found" : "no control thread");
 		break;
 	}
 	return -1;
@@ -366,7 +366,7 @@ bool has_socket_here(const struct process *process)
 	collect_places(process, &places);
 	for (size_t i = 0; i < places.count && !found; i++) {
 		char *path =
-		    format_text("%s/%d.sock", places.directories[i], (int)process->inner_pid);
+			format_text("%s/%d.sock", places.directories[i], (int)process->inner_pid);
 		struct stat status;
 
 		found = !lstat(path, &status) && S_ISSOCK(status.st_mode);
@@ -397,6 +397,6 @@ int connect_path(struct process *process)
 	process->error = fd == -EACCES ? "EACCES" : fd == -EAGAIN ? "ETIMEDOUT" : "ENOTCONN";
 	free(process->problem);
 	process->problem =
-	    format_text("%s: %s", process->socket, fd == -EAGAIN ? "no answer" : strerror(-fd));
+		format_text("%s: %s", process->socket, fd == -EAGAIN ? "no answer" : strerror(-fd));
 	return -1;
 }

@@ -54,64 +54,64 @@ static char *cell_local(const json_t *row, bool exact)
 }
 
 const struct column list_columns[] = {
-    {"PID", "pid", CELL_COUNT, COLUMN_SHOWN | COLUMN_WHO, NULL},
-    {"COMMAND", "command", CELL_TEXT, COLUMN_SHOWN | COLUMN_WHO, NULL},
-    {"NODES", "nodes", CELL_TEXT, COLUMN_SHOWN, cell_nodes},
-    {"LIVE", "live_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
-    {"CACHED", "cached_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
-    {"SOCKET", "socket", CELL_TEXT, 0, NULL},
-    {0},
+	{"PID", "pid", CELL_COUNT, COLUMN_SHOWN | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SHOWN | COLUMN_WHO, NULL},
+	{"NODES", "nodes", CELL_TEXT, COLUMN_SHOWN, cell_nodes},
+	{"LIVE", "live_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"CACHED", "cached_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"SOCKET", "socket", CELL_TEXT, 0, NULL},
+	{0},
 };
 
 const struct column status_columns[] = {
-    {"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-    {"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
-    {"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"STATE", "state", CELL_TEXT, COLUMN_SHOWN, cell_state},
-    {"CPUS", "cpus", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {"CAPACITY", "capacity_bytes", CELL_BYTES, COLUMN_SPARSE, cell_capacity},
-    {"LIVE", "live_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
-    {"CACHED", "cached_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
-    {"SLABS", "slabs", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"LARGE", "large_bytes", CELL_BYTES, 0, NULL},
-    {"LOCAL%", "numa_hit", CELL_COUNT, COLUMN_SHOWN, cell_local},
-    {"RESIDENT", "resident_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-    {"ELSEWHERE", "elsewhere_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-    {"OTHER", "other_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-    {"HIT", "numa_hit", CELL_COUNT, 0, NULL},
-    {"MISS", "numa_miss", CELL_COUNT, 0, NULL},
-    {"FOREIGN", "numa_foreign", CELL_COUNT, 0, NULL},
-    {"FALLBACK", "fallback", CELL_NODES, COLUMN_SHOWN, NULL},
-    {0},
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN, cell_state},
+	{"CPUS", "cpus", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"CAPACITY", "capacity_bytes", CELL_BYTES, COLUMN_SPARSE, cell_capacity},
+	{"LIVE", "live_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"CACHED", "cached_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"SLABS", "slabs", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"LARGE", "large_bytes", CELL_BYTES, 0, NULL},
+	{"LOCAL%", "numa_hit", CELL_COUNT, COLUMN_SHOWN, cell_local},
+	{"RESIDENT", "resident_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
+	{"ELSEWHERE", "elsewhere_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
+	{"OTHER", "other_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
+	{"HIT", "numa_hit", CELL_COUNT, 0, NULL},
+	{"MISS", "numa_miss", CELL_COUNT, 0, NULL},
+	{"FOREIGN", "numa_foreign", CELL_COUNT, 0, NULL},
+	{"FALLBACK", "fallback", CELL_NODES, COLUMN_SHOWN, NULL},
+	{0},
 };
 
 const struct column slabinfo_columns[] = {
-    {"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-    {"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
-    {"CACHE", "cache", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"ACTIVE", "active_objects", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"NUM", "total_objects", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"SIZE", "object_size", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"PER", "objects_per_slab", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"FULL", "slabs_full", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"PART", "slabs_partial", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"FREE", "slabs_free", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"CPU", "cpu_arrays", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"SHARED", "shared", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"ALIEN", "alien", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {0},
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"CACHE", "cache", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"ACTIVE", "active_objects", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"NUM", "total_objects", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"SIZE", "object_size", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"PER", "objects_per_slab", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"FULL", "slabs_full", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"PART", "slabs_partial", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"FREE", "slabs_free", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"CPU", "cpu_arrays", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"SHARED", "shared", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"ALIEN", "alien", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{0},
 };
 
 const struct column options_columns[] = {
-    {"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-    {"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
-    {"NAME", "name", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {"TYPE", "type", CELL_TEXT, 0, NULL},
-    {"VALUE", "value", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {"DEFAULT", "default", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {"HELP", "help", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {0},
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"NAME", "name", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"TYPE", "type", CELL_TEXT, 0, NULL},
+	{"VALUE", "value", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"DEFAULT", "default", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"HELP", "help", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{0},
 };
 
 /* One failed process among several is a row; the only one is a message. */
@@ -129,9 +129,9 @@ static void show_rows(const struct context *context, const struct targets *targe
 		      const char *array, bool (*wanted)(const json_t *))
 {
 	struct table table = {
-	    .columns = context->command->columns,
-	    .rows = collect_rows(targets, array, wanted),
-	    .several = context->set.all,
+		.columns = context->command->columns,
+		.rows = collect_rows(targets, array, wanted),
+		.several = context->set.all,
 	};
 
 	print_table(context, &table);
@@ -195,9 +195,9 @@ static void print_status_line(const char *what, const json_t *reply, const char 
 
 	if (!value)
 		return;
-	line =
-	    clean_text(format_text("%s: %s%s%s%s", what, value, reason && *reason ? " (" : "",
-				   reason && *reason ? reason : "", reason && *reason ? ")" : ""));
+	line = clean_text(format_text("%s: %s%s%s%s", what, value, reason && *reason ? " (" : "",
+				      reason && *reason ? reason : "",
+				      reason && *reason ? ")" : ""));
 	puts(line);
 	free(line);
 }

@@ -55,14 +55,14 @@ struct storm {
 };
 
 static const struct column storm_columns[] = {
-    {"REQUEST", "request", CELL_TEXT, COLUMN_SHOWN, NULL},
-    {"TRIED", "tried", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"DONE", "done", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"BUSY", "busy", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"CANCELLED", "cancelled", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"TIMEDOUT", "timed_out", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {"FAILED", "failed", CELL_COUNT, COLUMN_SHOWN, NULL},
-    {0},
+	{"REQUEST", "request", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"TRIED", "tried", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"DONE", "done", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"BUSY", "busy", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"CANCELLED", "cancelled", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"TIMEDOUT", "timed_out", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"FAILED", "failed", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{0},
 };
 
 /* Splitmix64: the seed's whole sequence is fixed on every machine. */
@@ -157,11 +157,11 @@ static json_t *send_one(struct storm *storm, const char *request, int *code)
 {
 	struct session session = {.process = storm->process, .fd = -1};
 	struct exchange exchange = {
-	    .request = request,
-	    .on_interrupt = on_interrupt,
-	    .on_tick = storm->cancel_at ? on_tick : NULL,
-	    .tick_ms = 2,
-	    .data = storm,
+		.request = request,
+		.on_interrupt = on_interrupt,
+		.on_tick = storm->cancel_at ? on_tick : NULL,
+		.tick_ms = 2,
+		.data = storm,
 	};
 
 	run_exchange(&session, 1, &exchange);
@@ -315,12 +315,12 @@ static json_t *tally_rows(const struct storm *storm)
 		const struct tally *tally = &storm->tallies[kind];
 
 		json_array_append_new(
-		    rows,
-		    json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "request", kind_names[kind],
-			      "tried", (json_int_t)tally->tried, "done", (json_int_t)tally->done,
-			      "busy", (json_int_t)tally->busy, "cancelled",
-			      (json_int_t)tally->cancelled, "timed_out",
-			      (json_int_t)tally->timed_out, "failed", (json_int_t)tally->failed));
+			rows, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "request",
+					kind_names[kind], "tried", (json_int_t)tally->tried, "done",
+					(json_int_t)tally->done, "busy", (json_int_t)tally->busy,
+					"cancelled", (json_int_t)tally->cancelled, "timed_out",
+					(json_int_t)tally->timed_out, "failed",
+					(json_int_t)tally->failed));
 	}
 	return rows;
 }

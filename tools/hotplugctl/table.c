@@ -294,8 +294,8 @@ static json_t *problem_row(const struct session *session)
 	json_object_set_new(row, "pid", json_integer(session->process->pid));
 	json_object_set_new(row, "command", json_string(session->process->command));
 	json_object_set_new(
-	    row, "problem",
-	    json_string(session->code == EXIT_NO_PROCESS && message ? message : text));
+		row, "problem",
+		json_string(session->code == EXIT_NO_PROCESS && message ? message : text));
 	free(text);
 	return row;
 }

@@ -46,9 +46,9 @@ static int select_pid(struct context *context, struct process_list *list)
 				      (int)context->set.pid);
 	} else if (uses_library(process.pid) == LIBRARY_NO) {
 		message =
-		    format_text("process %d (%s) does not run with libslabnode.so; start it as "
-				"'slabnode-run -- %s'",
-				(int)process.pid, process.command, process.command);
+			format_text("process %d (%s) does not run with libslabnode.so; start it as "
+				    "'slabnode-run -- %s'",
+				    (int)process.pid, process.command, process.command);
 	} else {
 		add_process(list, process);
 		return EXIT_DONE;
@@ -74,10 +74,10 @@ static int fail_choice(struct context *context, struct process_list *found, size
 	char *text;
 	int code;
 
-	text =
-	    copy_text(usable ? "several processes run with the library; choose one with -p PID, or "
-			       "all with -a:"
-			     : "no process that runs with the library can be asked:");
+	text = copy_text(
+		usable ? "several processes run with the library; choose one with -p PID, or "
+			 "all with -a:"
+		       : "no process that runs with the library can be asked:");
 	for (size_t i = 0; i < found->count; i++) {
 		const struct process *process = &found->items[i];
 		char *line = clean_text(format_text("%7d  %s%s%s%s", (int)process->pid,
@@ -158,7 +158,7 @@ int select_targets(struct context *context, struct targets *targets)
 	targets->sessions = grow(NULL, targets->processes.count * sizeof(*targets->sessions));
 	for (size_t i = 0; i < targets->processes.count; i++)
 		targets->sessions[i] =
-		    (struct session){.process = &targets->processes.items[i], .fd = -1};
+			(struct session){.process = &targets->processes.items[i], .fd = -1};
 	return EXIT_DONE;
 }
 

@@ -132,8 +132,8 @@ static void show_topology(const struct context *context, const struct targets *t
 		}
 		if (context->set.all) {
 			char *who =
-			    clean_text(format_text("process: %d %s", (int)session->process->pid,
-						   session->process->command));
+				clean_text(format_text("process: %d %s", (int)session->process->pid,
+						       session->process->command));
 
 			printf("%s%s\n", i ? "\n" : "", who);
 			free(who);
