@@ -7,6 +7,7 @@
 #include "alien.h"
 #include "core.h"
 #include "large.h"
+#include "slab.h"
 
 #include <string.h>
 
@@ -138,6 +139,20 @@ static void *refill(struct sn_thread *self, unsigned int cache)
 	return objects[0];
 }
 
+/* Hardened: one object from a slab, past every store. */
+static SN_COLD void *direct_alloc(struct sn_thread *self, unsigned int cache)
+{
+	unsigned int home = sn_thread_home(self);
+	void *object = NULL;
+
+	if (refill_any(home, cache, &object, 1) == 0)
+		return NULL;
+	count_placement(home, sn_segmap_entry(object), 1);
+	if (sn_slow_hook != NULL)
+		sn_slow_hook(sn_caches[cache].size);
+	return object;
+}
+
 SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 {
 	struct sn_thread *self = &sn_self;
@@ -145,6 +160,8 @@ SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 
 	if (sn_unlikely(self->internal > 0 || !sn_thread_setup(self)))
 		return internal_alloc(cache);
+	if (sn_unlikely(sn_hardened > 0))
+		return direct_alloc(self, cache);
 	object = pop(self, cache); /* the sequence may only have been aborted */
 	if (object != NULL)
 		return object;
@@ -248,11 +265,24 @@ static bool accepted_here(const struct sn_thread *self, unsigned int home)
 	       table->node == atomic_load_explicit(&sn_standin[home], memory_order_relaxed);
 }
 
+/* Hardened: back to its slab, which notices what is not an allocated object's start.  Objects of
+ * caches with a constructor keep their contents. */
+static SN_COLD void direct_free(void *p, struct sn_node *node, unsigned int cache)
+{
+	if (sn_hardened > 1 && sn_caches[cache].ctor == NULL && sn_slab_is_object(p))
+		memset(p, 0, sn_caches[cache].size);
+	sn_cache_free_block(node, cache, &p, 1);
+}
+
 static void free_object(struct sn_thread *self, void *p, unsigned int home, unsigned int cache)
 {
 	struct sn_node *node = sn_nodes[home];
 	unsigned int here;
 
+	if (sn_unlikely(sn_hardened > 0)) {
+		direct_free(p, node, cache);
+		return;
+	}
 	if (home != SN_NODE_INTERNAL && self->ready && self->internal == 0) {
 		if (push_many(self, cache, &p, 1, home) == 1)
 			return;

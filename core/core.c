@@ -8,6 +8,7 @@
 #include "stats.h"
 #include "table.h"
 
+unsigned int sn_hardened;
 void (*sn_slow_hook)(size_t bytes);
 int (*sn_step_hook)(const char *name);
 void (*sn_ageing_hook)(void);
@@ -42,6 +43,7 @@ bool sn_core_start(const struct sn_core_config *config)
 {
 	unsigned int nr_cpus = config->nr_cpus;
 
+	sn_hardened = config->hardened;
 	if (config->locked) {
 		fast_path_reason = config->locked_reason;
 	} else if (nr_cpus == 0) {

@@ -13,7 +13,15 @@
 void sn_core_early(void);
 bool sn_core_started(void);
 
+/*
+ * How much is checked.  1: no array caches and no stores, every object comes from its slab's free
+ * map and goes back there, so that every double and invalid free is noticed.  2: freed objects are
+ * cleared, too.
+ */
+extern unsigned int sn_hardened;
+
 struct sn_core_config {
+	unsigned int hardened;	   /* 0 to 2 */
 	bool locked;		   /* do not use restartable sequences */
 	const char *locked_reason; /* shown in status when locked */
 	unsigned int nr_cpus;	   /* possible CPUs; 0: unknown, forces the locked mode */

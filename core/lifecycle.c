@@ -328,6 +328,7 @@ struct offline {
 	bool claimed;
 	bool joins;		     /* somebody else is taking it offline: wait for that result */
 	struct sn_nodemask recalled; /* nodes whose loan to this one was called back */
+	uint64_t returned_before;    /* node->returned_pages at the start */
 	struct offline *set;	     /* all nodes of the command */
 	unsigned int count;
 };
@@ -705,7 +706,7 @@ static void commit(struct offline *o)
 static void offline_one(struct offline *o)
 {
 	struct sn_lifecycle_result *result = o->result;
-	uint64_t returned = atomic_load(&o->node->returned_pages);
+	uint64_t returned;
 	int error;
 
 	error = enter_phase(o, SN_PHASE_DRAIN);
@@ -726,7 +727,7 @@ static void offline_one(struct offline *o)
 	} else {
 		roll_back(o);
 	}
-	returned = atomic_load(&o->node->returned_pages) - returned;
+	returned = atomic_load(&o->node->returned_pages) - o->returned_before;
 	result->released_bytes = returned << SN_PAGE_SHIFT;
 }
 
@@ -800,6 +801,7 @@ static int close_one(struct offline *o)
 	if (error != 0)
 		return result_fail(o->result, error, "going-offline was vetoed: %s",
 				   sn_errno_name(error));
+	o->returned_before = atomic_load(&o->node->returned_pages);
 	error = sn_drain_close(o->node, &o->stall_ns);
 	if (error != 0)
 		return result_fail(o->result, -EPERM, "membarrier is refused here (%s)",

@@ -87,6 +87,15 @@ unsigned int sn_slab_take(struct sn_page *slab, const struct sn_cache *cache, vo
 	return n;
 }
 
+bool sn_slab_is_object(const void *p)
+{
+	struct sn_page *slab = sn_slab_head(p);
+	size_t offset = (size_t)((const char *)p - sn_page_address(slab));
+
+	return offset % sn_caches[slab->cache].size == 0 &&
+	       offset / sn_caches[slab->cache].size < slab->nr_objects;
+}
+
 void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p)
 {
 	size_t offset = (size_t)((char *)p - sn_page_address(slab));

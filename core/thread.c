@@ -19,7 +19,7 @@ void sn_internal_enter(void)
 void sn_internal_leave(void)
 {
 	sn_self.internal--;
-	if (sn_self.internal == 0 && sn_rseq_enabled && sn_self.ready)
+	if (sn_self.internal == 0 && sn_rseq_enabled && sn_self.ready && sn_hardened == 0)
 		sn_self.fast = sn_self.words;
 }
 
@@ -32,7 +32,7 @@ static void use_set(struct sn_thread *self, unsigned int set)
 	self->set = (uint8_t)set;
 	self->words = words;
 	self->ready = 1;
-	self->fast = sn_rseq_enabled && self->internal == 0 ? words : NULL;
+	self->fast = sn_rseq_enabled && self->internal == 0 && sn_hardened == 0 ? words : NULL;
 }
 
 /* On real nodes a thread's home follows its CPU; in simulation it is given one to keep. */

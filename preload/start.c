@@ -191,6 +191,7 @@ static void start_core(void)
 {
 	unsigned int nr_cpus = sn_possible_cpus();
 	struct sn_core_config config = {
+		.hardened = (unsigned int)sn_min(sn_options.hardened, 2),
 		.locked = sn_options.fastpath_locked != 0,
 		.locked_reason = "SLABNODE_FASTPATH=locked",
 		.nr_cpus = nr_cpus,
@@ -208,6 +209,8 @@ __attribute__((constructor(101))) void sn_start(void)
 		return;
 	sn_core_early();
 	sn_options_read();
+	if (sn_options.hardened > 2)
+		sn_warn_once("hardened", "SLABNODE_HARDENED: level 3 is not there yet, using 2");
 	sn_exit_stats_prepare();
 	sn_topology_start();
 	start_core();

@@ -100,7 +100,7 @@ class Demo:
                    counters.slowest[counters.phase] * 1000))
 
     def watch(self, seconds=_SECONDS_BETWEEN_STEPS):
-        screen.watch(self.line, seconds)
+        screen.watch(self.line, lambda: self.counters.failed or self.counters.wrong, seconds)
 
     # --- data --------------------------------------------------------------------------------
     def fill(self, database, keys):
@@ -164,7 +164,7 @@ class Demo:
         self.place(3, CACHE, CACHE_KEYS)
         wanted = ARCHIVE_KEYS + SESSION_KEYS + CACHE_KEYS
         self.expect(self.loaded == wanted,
-                    "%d keys: the archive on node 1, sessions on node 2, a cache on node 3" % wanted,
+                    "%d keys: archive on node 1, sessions on node 2, cache on node 3" % wanted,
                     "%d of %d keys could not be loaded" % (wanted - self.loaded, wanted))
         self.table()
 
@@ -338,7 +338,7 @@ class Demo:
     def complain(self):
         try:
             with open(self.complaints, encoding="utf-8") as file:
-                self.failures += file.read().splitlines()[:5]
+                self.failures += file.read().splitlines()
         except FileNotFoundError:
             pass
         for text in self.failures:
@@ -372,7 +372,7 @@ def next_steps():
     for command, text in (
             ("build/tools/slabnode-run -- PROGRAM", "any program, on this machine's nodes"),
             ("build/tools/hotplugctl status", "its nodes; 'hotplugctl help' has more"),
-            ("build/tools/hotplugctl storm", "random transitions, reproducible by seed"),
+            ("build/tools/hotplugctl storm", "random transitions, by a seed"),
             ("tools/check quick", "the tests, two minutes")):
         screen.show("    %s  %s" % (screen.styled("%-36s" % command, "cyan"), text))
 

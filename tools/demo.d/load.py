@@ -25,6 +25,7 @@ BATCH = 24
 SILENCE = 10.0
 # A connection is closed and made again after so many batches, as clients of a real server do.
 LIFETIME = 400
+COMPLAINTS = 5
 # How old the last look at the scheduler's figures may be when a batch begins.
 LOOK_INTERVAL = 0.005
 
@@ -98,7 +99,7 @@ class Connection:
         self.socket.close()
 
     def write(self, number):
-        """The version is counted up when the request is made: replies keep the order of requests."""
+        """The version counts up when the request is made: replies keep the order of requests."""
         self.versions[number] += 1
         text = values.value(self.database, number, self.versions[number])
         return resp.command(b"SET", values.key(self.database, number), text), resp.OK
@@ -176,7 +177,8 @@ class Connection:
             if reply.startswith(b"-"):
                 self.load.fail("error reply: %r" % reply[:200], 1)
             elif reply != expected:
-                self.load.differ("expected %r, got %r" % (expected[:80], reply[:80]))
+                self.load.differ("database %d: expected %r, got %r"
+                                 % (self.database, expected[:40], reply[:40]))
         return True
 
     def overdue(self, now):
@@ -198,6 +200,7 @@ class Load:
         self.complaints = complaints
         self.poll = select.epoll()
         self.connections = {}
+        self.complained = 0
 
     def count(self, requests, seconds, waited):
         """waited: the scheduler's figure when the batch began."""
@@ -209,6 +212,10 @@ class Load:
             counters.waited[counters.phase] = waited
 
     def complain(self, text):
+        """The first few; whoever reads them needs no more."""
+        self.complained += 1
+        if self.complained > COMPLAINTS:
+            return
         with open(self.complaints, "a", encoding="utf-8") as file:
             file.write(text + "\n")
 
@@ -241,7 +248,8 @@ class Load:
 
 
 def start(counters, path, complaints, server, live, archive, seed):
-    """Forks the load. server: its process; live: (database, keys, connections), archive: the same, only read."""
+    """Forks the load. server: its process id; live: (database, keys, connections); archive: the
+    same, and only read."""
     parent = os.getpid()
     child = os.fork()
     if child:

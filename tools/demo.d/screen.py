@@ -69,11 +69,14 @@ def _marked(mark, style, text):
         show("  %s  %s" % (" " * len(mark) if index else styled(mark, style), line))
 
 
-def watch(line, seconds):
-    """Lets time pass; line() is what the counters say."""
+def watch(line, alarming, seconds):
+    """Lets time pass; line() is what the counters say, alarming() whether that is bad."""
+    def counters():
+        return "  " + styled(line(), "red" if alarming() else "dim")
+
     end = time.monotonic() + seconds
     while TERMINAL and time.monotonic() < end:
-        print("\r\033[K  " + styled(line(), "dim"), end="", flush=True)
+        print("\r\033[K" + counters(), end="", flush=True)
         time.sleep(0.1)
     time.sleep(max(0.0, end - time.monotonic()))
-    show(("\r\033[K" if TERMINAL else "") + "  " + styled(line(), "dim"))
+    show(("\r\033[K" if TERMINAL else "") + counters())

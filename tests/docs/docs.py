@@ -1,0 +1,371 @@
+#!/usr/bin/python3
+"""The documents say what the code says.
+
+    docs.py ROW | --list
+
+Each row reads one table of the sources (or asks the built tools) and compares it with the README and
+the manual pages. TEST_BUILD names the build directory; DOCS_SOURCE another source tree (to test
+these tests).
+"""
+
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.environ.get("DOCS_SOURCE", os.path.dirname(os.path.dirname(HERE)))
+BUILD = os.environ.get("TEST_BUILD", os.path.join(SOURCE, "build"))
+MAN = "docs/man"
+
+
+def fail(*lines):
+    print("\n".join(lines))
+    sys.exit(1)
+
+
+def skip(reason):
+    print(f"skip: {reason}")
+    sys.exit(77)
+
+
+def read(path):
+    with open(os.path.join(SOURCE, path), encoding="utf-8") as f:
+        return f.read()
+
+
+def compare(what, have, want, where):
+    """Both are sets, or dictionaries whose values must agree too."""
+    lines = [f"{where} lacks {what} {k}" for k in sorted(set(want) - set(have))]
+    lines += [f"{where} has {what} {k}, which does not exist" for k in sorted(set(have) - set(want))]
+    if isinstance(want, dict):
+        lines += [f"{where}: {what} {k}: {have[k]!r}, the code says {want[k]!r}"
+                  for k in sorted(set(want) & set(have)) if have[k] != want[k]]
+    return lines
+
+
+def check(*complaints):
+    lines = [line for group in complaints for line in group]
+    if lines:
+        fail(*lines)
+
+
+def readme_table(heading):
+    """The rows of the first table whose heading line has these cells: lists of cells."""
+    rows, inside = [], False
+    for line in read("README.md").splitlines():
+        cells = [c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if not inside:
+            inside = cells[:len(heading)] == heading
+        elif not cells:
+            break
+        elif not re.fullmatch(r":?-+:?", cells[0]):
+            rows.append(cells)
+    if not rows:
+        fail(f"README.md has no table {heading}")
+    return rows
+
+
+# --- mdoc ----------------------------------------------------------------------------------------
+
+def section(page, name):
+    """The lines of a section of a manual page."""
+    text = read(f"{MAN}/{page}")
+    found = re.search(rf'^\.Sh "?{re.escape(name)}"?\n(.*?)(?=^\.Sh |\Z)', text, re.M | re.S)
+    if not found:
+        fail(f"{page} has no section {name}")
+    return found.group(1).splitlines()
+
+
+def words(line):
+    """The arguments of an mdoc line, quoted ones whole."""
+    return [a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', line)]
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+def c_strings(text):
+    """A run of C string literals, as one string each."""
+    return ["".join(json.loads(s) for s in re.findall(r'"(?:[^"\\]|\\.)*"', run))
+            for run in re.findall(r'(?:"(?:[^"\\]|\\.)*"\s*)+', text)]
+
+
+def option_table():
+    """name -> default, from preload/options.c."""
+    text = read("preload/options.c")
+    table = re.search(r"struct option table\[\] = \{\n(.*?)\n\};", text, re.S)
+    if not table:
+        fail("preload/options.c: the table was not found")
+    out = {}
+    for row in re.findall(r"\{(\"SLABNODE_.*?)\}", table.group(1), re.S):
+        name, _, fallback = c_strings(row)[:3]
+        out[name] = fallback or "none"
+    if len(out) < 10:
+        fail(f"preload/options.c: only {len(out)} options were understood")
+    return out
+
+
+def first_word(text):
+    return re.split(r"[\s,;:]", text.strip(), maxsplit=1)[0].strip("`").rstrip(".")
+
+
+def options():
+    want = option_table()
+    readme = {row[0].strip("`"): first_word(row[2])
+              for row in readme_table(["variable", "meaning", "default"])}
+    page, name = {}, None
+    for line in section("libslabnode.7", "ENVIRONMENT"):
+        item = re.match(r"\.It Ev (\S+)", line)
+        default = re.search(r"\bDefault: (.*)", line)
+        if item:
+            name = item.group(1)
+            page[name] = "(no line 'Default: ...')"
+        elif default and name:
+            page[name] = first_word(default.group(1))
+    check(compare("option", readme, want, "README.md"),
+          compare("option", page, want, "libslabnode(7)"))
+
+
+def ask(pid, *request):
+    tool = os.path.join(BUILD, "tools", "hotplugctl")
+    return subprocess.run([tool, "-p", str(pid), "--json", *request], capture_output=True, text=True,
+                          timeout=30)
+
+
+def options_live():
+    """What a process tells of itself is what the table in the source says."""
+    library = os.path.join(BUILD, "preload", "libslabnode.so")
+    if not os.path.exists(library):
+        skip("the library is not built")
+    with tempfile.TemporaryDirectory() as rundir:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("SLABNODE")}
+        env.update(LD_PRELOAD=library, SLABNODE_CONTROL="on", SLABNODE_RUNDIR=rundir)
+        subject = subprocess.Popen(["/usr/bin/sleep", "60"], env=env)
+        try:
+            end = time.monotonic() + 15
+            done = ask(subject.pid, "options")
+            while done.returncode != 0 and time.monotonic() < end:
+                time.sleep(0.1)
+                done = ask(subject.pid, "options")
+        finally:
+            subject.send_signal(signal.SIGKILL)
+            subject.wait()
+    if done.returncode != 0:
+        fail("hotplugctl options: " + done.stdout + done.stderr)
+    told = {row["name"]: row["default"] or "none" for row in json.loads(done.stdout)["options"]}
+    check(compare("option", told, option_table(), "the running library"))
+
+
+def command_table():
+    """name -> the option words of its usage, from tools/hotplugctl/commands.c."""
+    text = read("tools/hotplugctl/commands.c")
+    synopsis = json.loads(re.search(r'#define TABLE_SYNOPSIS ("[^"]*")', text).group(1))
+    text = re.search(r"struct command commands\[\] = \{\n(.*?)\n\};", text, re.S).group(1)
+    text = text.replace("TABLE_SYNOPSIS", json.dumps(synopsis))
+    out = {}
+    for row in re.split(r"\n\s*\{(?=\")", "\n" + text)[1:]:
+        name, usage = c_strings(row)[:2]
+        out[name] = set(re.findall(r"--[a-z-]+", usage))
+    if len(out) < 15:
+        fail(f"commands.c: only {len(out)} commands were understood")
+    return out
+
+
+def commands():
+    want = command_table()
+    readme = {}
+    for row in operator_rows():
+        for shown in re.findall(r"`([^`]*)`", row[0]):
+            readme[shown.split()[0]] = set(re.findall(r"--[a-z-]+", shown))
+    page, name = {}, None
+    for line in section("hotplugctl.1", "COMMANDS"):
+        item = re.match(r"\.It Cm (\S+)", line)
+        if item:
+            name = item.group(1)
+            page[name] = set()
+        elif line == ".El":
+            name = None
+        if name and re.match(r"\.(It|Op|Xo)\b", line):
+            page[name] |= {"-" + w for w in re.findall(r"Fl (-[a-z-]+)", line)}
+    check(compare("command", readme, want, "README.md"),
+          compare("command", page, want, "hotplugctl(1)"))
+
+
+def operator_rows():
+    """README has two tables with this heading; the operator's is the one in its own section."""
+    text = read("README.md")
+    part = re.search(r"^## The operator's commands\n(.*?)(?=^## )", text, re.M | re.S)
+    if not part:
+        fail("README.md has no section \"The operator's commands\"")
+    rows = [[c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]]
+            for line in part.group(1).split("| exit code")[0].splitlines() if line.startswith("| `")]
+    if not rows:
+        fail("README.md has no table of commands")
+    return rows
+
+
+def exit_codes():
+    header = read("tools/hotplugctl/hotplugctl.h") + read("tools/hotplugctl/result.h")
+    want = {n for _, n in re.findall(r"\b(EXIT_[A-Z_]+)\s*=?\s+(\d+)", header)} | {"0"}
+    if len(want) < 8:
+        fail(f"only these exit codes were found in the headers: {sorted(want)}")
+    readme = {row[0] for row in readme_table(["exit code", "meaning"])}
+    page = {m.group(1) for m in (re.match(r"\.It (\d+)", x)
+                                 for x in section("hotplugctl.1", "EXIT STATUS")) if m}
+    check(compare("exit code", readme, want, "README.md"),
+          compare("exit code", page, want, "hotplugctl(1)"))
+
+
+def columns():
+    """Every column that `status` prints by itself is explained."""
+    text = read("tools/hotplugctl/show.c")
+    table = re.search(r"struct column status_columns\[\] = \{\n(.*?)\n\};", text, re.S)
+    if not table:
+        fail("show.c: status_columns was not found")
+    known = set(re.findall(r'\{"([A-Z%]+)"', table.group(1)))
+    readme = {row[0] for row in readme_table(["column", "meaning"])}
+    fields = " ".join(section("hotplugctl.1", "COMMANDS"))
+    lines = [f"README.md explains {c}, which is no column of status" for c in sorted(readme - known)]
+    for name in sorted(known - {"PID", "COMMAND", "LARGE", "HIT", "MISS", "FOREIGN"} - readme):
+        lines.append(f"README.md does not explain the column {name}")
+    for name in ("LIVE", "CACHED", "LOCAL%", "RESIDENT", "ELSEWHERE", "OTHER", "FALLBACK"):
+        if not re.search(rf"\b{re.escape(name)}", fields):
+            lines.append(f"hotplugctl(1) does not explain the column {name}")
+    check(lines)
+
+
+def plain(text):
+    return re.sub(r"\s*([*(),])\s*", r"\1", re.sub(r"\s+", " ", text)).strip()
+
+
+def functions():
+    """The synopsis of slabnode.h(3) declares just what the header declares."""
+    text = re.sub(r"/\*.*?\*/", "", read("include/slabnode.h"), flags=re.S)
+    text = re.sub(r"^\s*#[^\n]*", "", text, flags=re.M)
+    want = {}
+    for kind, name, args in re.findall(
+            r"([\w ]+?[\s*]+)(slabnode_\w+)\(((?:[^()]|\([^()]*\))*)\)\s*;", text):
+        want[name] = plain(f"{kind.strip()} {name}({args})")
+    have, kind = {}, ""
+    for line in section("slabnode.h.3", "SYNOPSIS"):
+        if line.startswith(".Ft "):
+            kind = line[4:]
+        elif line.startswith(".Fn "):
+            name, *args = words(line[4:])
+            have[name] = plain(f"{kind} {name}({','.join(args)})")
+    described = set(re.findall(r"\bFn (slabnode_\w+)", "\n".join(
+        x for x in section("slabnode.h.3", "DESCRIPTION") if x.startswith(".It "))))
+    if len(want) < 15:
+        fail(f"slabnode.h: only {len(want)} functions were understood")
+    check(compare("function", have, want, "slabnode.h(3)"),
+          compare("an item for", described, set(want), "slabnode.h(3)"))
+
+
+def faults():
+    text = read("hotplug-sim/fault.c")
+    steps = re.search(r"\} steps\[\] = \{\n(.*?)\n\};", text, re.S).group(1)
+    errors = re.search(r"\} errors\[\] = \{\n(.*?)\n\};", text, re.S).group(1)
+    page = "\n".join(section("libslabnode.7", "SIMULATED TOPOLOGIES"))
+    told = page[page.index("Steps of the simulator"):]
+    macros = "\n".join(x for x in told.splitlines() if x.startswith("."))
+    known = set(re.findall(r"[a-z][a-z-]+|E[A-Z]+", macros)) - {"Cm", "Er"}
+    want = set(re.findall(r'\{"([a-z-]+)"', steps)) | set(re.findall(r'\{"(E[A-Z]+)"', errors))
+    if len(want) < 20:
+        fail(f"fault.c: only {len(want)} steps and errors were understood")
+    check(compare("step or error", known, want, "libslabnode(7)"))
+
+
+def pages():
+    """The formatter has nothing to complain about, and each page is named as its file."""
+    files = sorted(glob.glob(os.path.join(SOURCE, MAN, "*.[1-9]")))
+    names = {os.path.basename(f) for f in files}
+    lines = [f"{p} is missing" for p in ("hotplugctl.1", "slabnode-run.1", "libslabnode.7",
+                                         "slabnode.h.3") if p not in names]
+    for file in files:
+        name, number = os.path.basename(file).rsplit(".", 1)
+        title = re.search(r"^\.Dt (\S+) (\d)", read(os.path.relpath(file, SOURCE)), re.M)
+        if not title or title.groups() != (name.upper(), number):
+            lines.append(f"{name}.{number}: .Dt does not name it")
+        for other, kind in re.findall(r"^\.Xr (\S+) (\d)\b", read(os.path.relpath(file, SOURCE)), re.M):
+            if re.match(r"hotplugctl|slabnode|libslabnode", other) and f"{other}.{kind}" not in names:
+                lines.append(f"{name}.{number} refers to {other}({kind}), which is not there")
+        if shutil.which("groff"):
+            done = subprocess.run(["groff", "-mandoc", "-Tutf8", "-ww", "-z", file],
+                                  capture_output=True, text=True, timeout=60)
+            lines += [f"{name}.{number}: {x}" for x in done.stderr.splitlines()
+                      if "warning" in x or "error" in x]
+    check(lines)
+
+
+def anchors(text):
+    """The anchors of a document's headings, by the usual rule."""
+    out = set()
+    for heading in re.findall(r"^#+ (.*)$", text, re.M):
+        heading = re.sub(r"[`*]|\[|\]\([^)]*\)", "", heading).strip().lower()
+        out.add(re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading)))
+    return out
+
+
+def outside_code(text):
+    """The text without what is shown as code."""
+    text = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.M | re.S)
+    text = "\n".join(x for x in text.splitlines() if not x.startswith(("    ", "\t")))
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def links():
+    documents = ["README.md", "bench/README.md"]
+    documents += sorted(os.path.relpath(f, SOURCE) for f in
+                        glob.glob(os.path.join(SOURCE, "docs", "**", "*.md"), recursive=True))
+    lines, count = [], 0
+    for document in documents:
+        text = read(document)
+        for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", outside_code(text)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            count += 1
+            path, _, anchor = urllib.parse.unquote(target).partition("#")
+            path = os.path.normpath(os.path.join(os.path.dirname(document), path)) if path else document
+            if path.startswith("..") or not os.path.exists(os.path.join(SOURCE, path)):
+                lines.append(f"{document}: {target} is not there")
+            elif anchor and path.endswith(".md") and anchor not in anchors(read(path)):
+                lines.append(f"{document}: {target}: no such heading")
+        # Files and folders that README names as code.
+        for path in re.findall(r"`((?:core|preload|hotplug-sim|tools|include|bench|tests|docs)/[\w./-]*)`",
+                               text):
+            count += 1
+            if not os.path.exists(os.path.join(SOURCE, path)):
+                lines.append(f"{document}: `{path}` is not there")
+    if count < 15:
+        fail(f"only {count} links were found")
+    check(lines)
+
+
+def figures():
+    """The table of figures can be found by whoever fills it."""
+    text = read("README.md")
+    if text.count("<!-- figures: begin.") != 1 or text.count("<!-- figures: end. -->") != 1:
+        fail("README.md: the figures are not delimited by one begin and one end")
+    part = text[text.index("<!-- figures: begin."):text.index("<!-- figures: end. -->")]
+    lines = [] if "bench/run" in part else ["the figures do not name the command that makes them"]
+    check(lines)
+
+
+ROWS = {"options": options, "options-live": options_live, "commands": commands,
+        "exit-codes": exit_codes, "columns": columns, "functions": functions, "faults": faults,
+        "pages": pages, "links": links, "figures": figures}
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--list"]:
+        print("\n".join(ROWS))
+    elif len(sys.argv) == 2 and sys.argv[1] in ROWS:
+        ROWS[sys.argv[1]]()
+    else:
+        sys.exit("usage: docs.py ROW | --list")
