@@ -128,8 +128,15 @@ void sn_sandboxed(void)
 
 /* --- fork -------------------------------------------------------------------------------- */
 
+/* In a process with one thread there is nobody to wait for; and a signal handler may fork while
+ * that thread holds a lock, which it goes on holding in both processes. */
+static bool forking_alone;
+
 static void fork_prepare(void)
 {
+	forking_alone = &__libc_single_threaded != NULL && __libc_single_threaded;
+	if (forking_alone)
+		return;
 	sn_core_fork_prepare();
 	if (sn_module != NULL && sn_module->fork_prepare != NULL)
 		sn_module->fork_prepare();
@@ -137,6 +144,8 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+	if (forking_alone)
+		return;
 	if (sn_module != NULL && sn_module->fork_parent != NULL)
 		sn_module->fork_parent();
 	sn_core_fork_parent();
@@ -144,12 +153,14 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
+	atomic_store(&handed_out, 0);
+	if (forking_alone)
+		return;
 	if (sn_module != NULL && sn_module->fork_child != NULL)
 		sn_module->fork_child();
 	sn_core_fork_child();
 	sn_control_fork_child();
 	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF);
-	atomic_store(&handed_out, 0);
 }
 
 /* --- start and end ------------------------------------------------------------------------ */
