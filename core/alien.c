@@ -74,9 +74,10 @@ bool sn_alien_put(unsigned int here, unsigned int home, unsigned int cache, void
 		if (alien->avail == alien->limit) {
 			n = alien->avail;
 			memcpy(full, alien->entry, n * sizeof(*full));
-			alien->avail = 0;
+			sn_counter_set(alien->avail, 0);
 		}
-		alien->entry[alien->avail++] = object;
+		alien->entry[alien->avail] = object;
+		sn_counter_add(alien->avail, 1);
 		done = true;
 	}
 	sn_lock_release(&alien->lock, SN_RANK_ALIEN);
@@ -96,7 +97,7 @@ unsigned int sn_alien_drain(unsigned int here, unsigned int home, unsigned int c
 	sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
 	n = alien->avail;
 	memcpy(objects, alien->entry, n * sizeof(*objects));
-	alien->avail = 0;
+	sn_counter_set(alien->avail, 0);
 	sn_lock_release(&alien->lock, SN_RANK_ALIEN);
 	if (n > 0 && to_slabs)
 		sn_cache_free_block(sn_nodes[home], cache, objects, n);

@@ -310,7 +310,7 @@ static unsigned int cache_of(const void *p, unsigned int entry)
 
 	if (entry & SN_SEG_CONTINUED || number < SN_HEADER_PAGES)
 		return 0;
-	return sn_segment_of(p)->page_cache[number];
+	return sn_counter_read(sn_segment_of(p)->page_cache[number]);
 }
 
 SN_NOINLINE void sn_free_slow(void *p)

@@ -43,6 +43,15 @@
 #define sn_min(a, b) ((a) < (b) ? (a) : (b))
 #define sn_max(a, b) ((a) > (b) ? (a) : (b))
 
+/*
+ * Counters that are changed under a lock and read by statistics without it: one plain store, which
+ * a reader sees whole.
+ */
+#define sn_counter_set(counter, value) __atomic_store_n(&(counter), (value), __ATOMIC_RELAXED)
+#define sn_counter_add(counter, n)     sn_counter_set(counter, (counter) + (n))
+#define sn_counter_sub(counter, n)     sn_counter_set(counter, (counter) - (n))
+#define sn_counter_read(counter)       __atomic_load_n(&(counter), __ATOMIC_RELAXED)
+
 static inline size_t sn_align_up(size_t n, size_t to)
 {
 	return (n + to - 1) & ~(to - 1);

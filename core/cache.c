@@ -41,7 +41,7 @@ struct empty_slabs {
 static void mark_active(struct sn_cache_node *cn)
 {
 	if (sn_unlikely(!cn->active))
-		cn->active = 1;
+		sn_counter_set(cn->active, 1);
 }
 
 static void collect_empty(struct sn_cache_node *cn, struct empty_slabs *empty, uint32_t keep)
@@ -50,8 +50,8 @@ static void collect_empty(struct sn_cache_node *cn, struct empty_slabs *empty, u
 		struct sn_page *slab = cn->free;
 
 		sn_slab_unlist(cn, slab);
-		cn->nr_slabs--;
-		cn->nr_objects -= slab->nr_objects;
+		sn_counter_sub(cn->nr_slabs, 1);
+		sn_counter_sub(cn->nr_objects, slab->nr_objects);
 		slab->next = empty->first;
 		empty->first = slab;
 	}
@@ -85,7 +85,7 @@ static unsigned int take_locked(struct sn_cache_node *cn, const struct sn_cache 
 
 	if (shared != NULL && shared->avail > 0) {
 		n = sn_min(want, shared->avail);
-		shared->avail -= n;
+		sn_counter_sub(shared->avail, n);
 		memcpy(objects, &shared->entry[shared->avail], n * sizeof(*objects));
 	}
 	while (n < want) {
@@ -95,7 +95,7 @@ static unsigned int take_locked(struct sn_cache_node *cn, const struct sn_cache 
 		if (slab == NULL)
 			break;
 		got = sn_slab_take(slab, cache, objects + n, want - n);
-		cn->nr_out += got;
+		sn_counter_add(cn->nr_out, got);
 		n += got;
 		sn_slab_relist(cn, slab);
 	}
@@ -117,15 +117,15 @@ unsigned int sn_cache_refill(struct sn_node *node, unsigned int index, void **ob
 	bool built = false;
 	unsigned int n = 0;
 
-	if (lent && cn->partial == NULL && cn->free == NULL)
+	if (lent && sn_counter_read(cn->partial) == NULL && sn_counter_read(cn->free) == NULL)
 		return 0;
 	for (;;) {
 		sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 		mark_active(cn);
 		if (may_take(node, lent)) {
 			if (fresh != NULL) {
-				cn->nr_slabs++;
-				cn->nr_objects += fresh->nr_objects;
+				sn_counter_add(cn->nr_slabs, 1);
+				sn_counter_add(cn->nr_objects, fresh->nr_objects);
 				sn_slab_relist(cn, fresh);
 				fresh = NULL;
 			}
@@ -159,7 +159,7 @@ static void put_slabs(struct sn_cache_node *cn, const struct sn_cache *cache, vo
 		sn_slab_put(slab, cache, objects[i]);
 		sn_slab_relist(cn, slab);
 	}
-	cn->nr_out -= n;
+	sn_counter_sub(cn->nr_out, n);
 }
 
 /* The shared store, built on first use; NULL when there is no memory for it. */
@@ -171,7 +171,7 @@ static struct sn_array *shared_of(struct sn_cache_node *cn, const struct sn_cach
 
 		if (shared != NULL)
 			shared->limit = cache->shared_limit;
-		cn->shared = shared;
+		__atomic_store_n(&cn->shared, shared, __ATOMIC_RELEASE);
 	}
 	return cn->shared;
 }
@@ -194,7 +194,7 @@ static void put_objects(struct sn_node *node, unsigned int index, void **objects
 		if (shared != NULL) {
 			kept = sn_min(n, shared->limit - shared->avail);
 			memcpy(&shared->entry[shared->avail], objects, kept * sizeof(*objects));
-			shared->avail += kept;
+			sn_counter_add(shared->avail, kept);
 		}
 	}
 	put_slabs(cn, cache, objects + kept, n - kept);
@@ -228,7 +228,7 @@ unsigned int sn_cache_drain_shared(struct sn_node *node, unsigned int index)
 		sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 		if (cn->shared != NULL && cn->shared->avail > 0) {
 			n = sn_min(cn->shared->avail, (uint32_t)SN_BATCH_MAX);
-			cn->shared->avail -= n;
+			sn_counter_sub(cn->shared->avail, n);
 			memcpy(batch, &cn->shared->entry[cn->shared->avail], n * sizeof(*batch));
 			put_slabs(cn, &sn_caches[index], batch, n);
 			collect_empty(cn, &empty, FREE_SLABS_KEPT);
@@ -371,10 +371,10 @@ uint64_t sn_cache_shrink(unsigned int index)
 	uint64_t before = 0, after = 0;
 
 	for_each_node(n)
-		before += sn_cache_node(sn_nodes[n], index)->nr_slabs;
+		before += sn_counter_read(sn_cache_node(sn_nodes[n], index)->nr_slabs);
 	cache_drain_all(index);
 	for_each_node(n)
-		after += sn_cache_node(sn_nodes[n], index)->nr_slabs;
+		after += sn_counter_read(sn_cache_node(sn_nodes[n], index)->nr_slabs);
 	return before > after ? (before - after) * sn_caches[index].slab_pages << SN_PAGE_SHIFT : 0;
 }
 

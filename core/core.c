@@ -52,7 +52,7 @@ bool sn_core_start(const struct sn_core_config *config)
 	} else {
 		sn_rseq_init(&fast_path_reason);
 	}
-	if (!sn_tables_init(nr_cpus, config->cpu_node))
+	if (!sn_tables_init(nr_cpus, config->nr_shards, config->cpu_node))
 		return false;
 	sn_lifecycle_start();
 	sn_tables_reset();

@@ -24,6 +24,7 @@ struct sn_core_config {
 	unsigned int hardened;	   /* 0 to 2 */
 	bool locked;		   /* do not use restartable sequences */
 	const char *locked_reason; /* shown in status when locked */
+	unsigned int nr_shards;	   /* locked mode: how many tables a node has; 0: one a CPU */
 	unsigned int nr_cpus;	   /* possible CPUs; 0: unknown, forces the locked mode */
 	const uint8_t *cpu_node;   /* node index of each CPU (real machines), or NULL */
 };

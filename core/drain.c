@@ -134,7 +134,7 @@ uint64_t sn_drain_live(struct sn_node *node)
 	uint64_t live = atomic_load(&node->large_blocks) + atomic_load(&node->in_hand);
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
-		if (sn_cache_node(node, c)->active)
+		if (sn_counter_read(sn_cache_node(node, c)->active))
 			live += cache_out(sn_cache_node(node, c));
 	return live;
 }
@@ -163,10 +163,11 @@ unsigned int sn_drain_holders(struct sn_node *node, struct sn_holder *holders, u
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
 		struct sn_cache_node *cn = sn_cache_node(node, c);
 
-		if (!cn->active)
+		if (!sn_counter_read(cn->active))
 			continue;
 		row = (struct sn_holder){.objects = cache_out(cn),
-					 .slabs = cn->nr_slabs - cn->nr_free};
+					 .slabs = sn_counter_read(cn->nr_slabs) -
+						  sn_counter_read(cn->nr_free)};
 		row.bytes = row.objects * sn_caches[c].size;
 		memcpy(row.cache, sn_caches[c].name, sizeof(row.cache));
 		if (row.objects > 0)

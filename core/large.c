@@ -94,7 +94,7 @@ static struct sn_segment *span_take_cached(struct sn_node *node, size_t npages)
 			best = s;
 	if (best != NULL) {
 		list_remove(&node->cached_spans, best);
-		node->cached_span_pages -= best->info.room_pages;
+		sn_counter_sub(node->cached_span_pages, best->info.room_pages);
 		node->span_low = sn_min(node->span_low, node->cached_span_pages);
 		best->info.block_pages = npages;
 		list_push(&node->segments, best);
@@ -113,7 +113,7 @@ static bool span_open(struct sn_node *node, struct sn_segment *span, size_t firs
 		sn_depopulate(node, at, npages << SN_PAGE_SHIFT);
 		return false;
 	}
-	node->mapped_pages += npages;
+	sn_counter_add(node->mapped_pages, npages);
 	return true;
 }
 
@@ -136,7 +136,7 @@ static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t
 		sn_discard_memory(span, SN_HEADER_PAGES << SN_PAGE_SHIFT);
 		mprotect(span, SN_HEADER_PAGES << SN_PAGE_SHIFT, PROT_NONE);
 		sn_depopulate(node, span, SN_HEADER_PAGES << SN_PAGE_SHIFT);
-		node->mapped_pages -= SN_HEADER_PAGES;
+		sn_counter_sub(node->mapped_pages, SN_HEADER_PAGES);
 		sn_segments_release(node, span, count);
 		return NULL;
 	}
@@ -148,7 +148,7 @@ static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t
 		.block_pages = npages,
 		.room_pages = npages,
 	};
-	node->nr_headers++;
+	sn_counter_add(node->nr_headers, 1);
 	list_push(&node->segments, span);
 	return span;
 }
@@ -209,13 +209,13 @@ static bool span_release(struct sn_node *node, struct sn_segment *span)
 	if (done) {
 		sn_depopulate(node, block, len);
 		sn_depopulate(node, span, header);
-		node->mapped_pages -= room + SN_HEADER_PAGES;
-		node->nr_headers--;
+		sn_counter_sub(node->mapped_pages, room + SN_HEADER_PAGES);
+		sn_counter_sub(node->nr_headers, 1);
 		atomic_fetch_add_explicit(&node->returned_pages, room + SN_HEADER_PAGES,
 					  memory_order_relaxed);
 		sn_segments_release(node, span, count);
 	} else {
-		node->locked_memory = true;
+		sn_counter_set(node->locked_memory, true);
 		sn_segments_hide(node, span, count, false);
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
@@ -235,7 +235,7 @@ size_t sn_spans_purge(struct sn_node *node, size_t max)
 		span = node->cached_spans;
 		if (span != NULL) {
 			list_remove(&node->cached_spans, span);
-			node->cached_span_pages -= span->info.room_pages;
+			sn_counter_sub(node->cached_span_pages, span->info.room_pages);
 			node->span_low = sn_min(node->span_low, node->cached_span_pages);
 		}
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
@@ -245,7 +245,7 @@ size_t sn_spans_purge(struct sn_node *node, size_t max)
 		if (!span_release(node, span)) {
 			sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 			list_push(&node->cached_spans, span);
-			node->cached_span_pages += room;
+			sn_counter_add(node->cached_span_pages, room);
 			sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 			break;
 		}
@@ -264,12 +264,12 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	count_block(node, span->info.block_pages, false);
 	span->info.block_pages = 0;
 	list_remove(&node->segments, span);
-	keep = in_service(node) && !span->info.displaced &&
+	keep = in_service(node) && !sn_counter_read(span->info.displaced) &&
 	       span->info.block_first == SN_HEADER_PAGES &&
 	       node->cached_span_pages + span->info.room_pages <= CACHED_MAX_PAGES;
 	if (keep) {
 		list_push(&node->cached_spans, span);
-		node->cached_span_pages += span->info.room_pages;
+		sn_counter_add(node->cached_span_pages, span->info.room_pages);
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	if (keep && sn_ageing_hook != NULL)
@@ -277,7 +277,7 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	if (!keep && !span_release(node, span)) {
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		list_push(&node->cached_spans, span);
-		node->cached_span_pages += span->info.room_pages;
+		sn_counter_add(node->cached_span_pages, span->info.room_pages);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 }
@@ -298,7 +298,7 @@ static bool span_resize(struct sn_node *node, struct sn_segment *span, size_t np
 			return true; /* the pages stay, the block is shorter all the same */
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		sn_depopulate(node, tail, len);
-		node->mapped_pages -= room - npages;
+		sn_counter_sub(node->mapped_pages, room - npages);
 		span->info.room_pages = npages;
 	} else {
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);

@@ -445,8 +445,12 @@ static void claim_all(struct offline *set, unsigned int count)
 		    sn_node_state(o->node) != SN_ONLINE)
 			continue;
 		if (leaving > 0 && leaving >= usable) {
-			result_fail(o->result, -EBUSY, "node %d is the last usable node",
-				    o->node->os_number);
+			count == 1
+				? result_fail(o->result, -EBUSY, "node %d is the last usable node",
+					      o->node->os_number)
+				: result_fail(o->result, -EBUSY,
+					      "no usable node would remain without node %d",
+					      o->node->os_number);
 			continue;
 		}
 		if (o->request->policy == SN_MIGRATE) {

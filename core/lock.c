@@ -81,7 +81,6 @@ void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
 	for (unsigned int r = rank; r < SN_RANK_COUNT; r++)
 		if (held[r] != 0)
 			sn_fatal("lock order violated", lock);
-	lock->rank = rank;
 	held[rank]++;
 }
 

@@ -32,9 +32,6 @@ enum sn_lock_rank {
 
 struct sn_lock {
 	_Atomic uint32_t word;
-#ifdef SLABNODE_DEBUG
-	uint32_t rank;
-#endif
 };
 
 #ifdef SLABNODE_DEBUG

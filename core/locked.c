@@ -15,10 +15,21 @@
  */
 #include "table.h"
 
+#include <sched.h>
+
+static uint16_t current_cpu(void)
+{
+	int cpu = sched_getcpu();
+
+	return cpu < 0 || (unsigned int)cpu >= sn_nr_cpus ? 0 : (uint16_t)cpu;
+}
+
 /* The table that words[*shard] names, its lock held; NULL: none, or all shards are busy. */
 static struct sn_table *lock_table(void *const *words, uint16_t *shard)
 {
-	for (unsigned int tries = 0; tries < sn_nr_cpus; tries++) {
+	if (sn_shard_by_cpu)
+		*shard = current_cpu();
+	for (unsigned int tries = 0; tries < sn_nr_shards; tries++) {
 		void *const *word = &words[*shard];
 		struct sn_table *table = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 
@@ -29,7 +40,7 @@ static struct sn_table *lock_table(void *const *words, uint16_t *shard)
 				return table;
 			sn_lock_release(&table->lock, SN_RANK_TABLE);
 		}
-		*shard = (uint16_t)((*shard + 1u) % sn_nr_cpus);
+		*shard = (uint16_t)((*shard + 1u) % sn_nr_shards);
 	}
 	return NULL;
 }
@@ -45,7 +56,7 @@ void *sn_locked_pop(void *const *words, uint16_t *shard, unsigned int cache)
 	slot = sn_table_slot(table, cache);
 	object = *slot->top;
 	if (object != NULL)
-		slot->top--;
+		sn_counter_sub(slot->top, 1);
 	sn_lock_release(&table->lock, SN_RANK_TABLE);
 	return object;
 }
@@ -60,8 +71,10 @@ unsigned int sn_locked_pop_many(void *const *words, uint16_t *shard, unsigned in
 	if (table == NULL)
 		return 0;
 	slot = sn_table_slot(table, cache);
-	while (n < want && *slot->top != NULL)
-		objects[n++] = *slot->top--;
+	while (n < want && *slot->top != NULL) {
+		objects[n++] = *slot->top;
+		sn_counter_sub(slot->top, 1);
+	}
 	sn_lock_release(&table->lock, SN_RANK_TABLE);
 	return n;
 }
@@ -78,8 +91,10 @@ unsigned int sn_locked_push_many(void *const *words, uint16_t *shard, unsigned i
 		struct sn_slot *slot = sn_table_slot(table, cache);
 		void **end = __atomic_load_n(&slot->end, __ATOMIC_ACQUIRE);
 
-		while (n < count && slot->top < end)
-			*++slot->top = objects[n++];
+		while (n < count && slot->top < end) {
+			slot->top[1] = objects[n++];
+			sn_counter_add(slot->top, 1);
+		}
 	}
 	sn_lock_release(&table->lock, SN_RANK_TABLE);
 	return n;

@@ -104,8 +104,8 @@ static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node 
 		return 0;
 	first = first_of_span(segment);
 	if (node == m->node && m->from == node->index)
-		first->info.displaced = 1;
-	else if (!first->info.displaced && sn_placement->simulated)
+		sn_counter_set(first->info.displaced, 1);
+	else if (!sn_counter_read(first->info.displaced) && sn_placement->simulated)
 		return 0; /* the ledger knows; a real full node may have overflowed anywhere */
 	if (m->metadata_only && node == m->node)
 		return first == segment ? SN_HEADER_PAGES : 0;
@@ -144,7 +144,7 @@ static void walk_segment(struct sn_migration *m, struct walk *walk, struct sn_no
 
 static void walk_node(struct sn_migration *m, struct walk *walk, struct sn_node *node)
 {
-	for (struct sn_range *range = node->ranges; range != NULL; range = range->next)
+	for (struct sn_range *range = sn_first_range(node); range != NULL; range = range->next)
 		for (size_t i = 0; i < range->nr_segments; i++)
 			walk_segment(m, walk, node, range->base + (i << SN_SEG_SHIFT));
 }
@@ -191,7 +191,7 @@ static void count_left(struct sn_migration *m, char *addr, size_t npages, size_t
 
 uint64_t sn_migrate_bytes(struct sn_node *node)
 {
-	return (uint64_t)node->mapped_pages << SN_PAGE_SHIFT;
+	return (uint64_t)sn_counter_read(node->mapped_pages) << SN_PAGE_SHIFT;
 }
 
 void sn_migrate_pass(struct sn_migration *m)
@@ -214,8 +214,8 @@ void sn_migrate_settled(struct sn_node *node)
 {
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	for (struct sn_segment *s = node->segments; s != NULL; s = s->info.next)
-		s->info.displaced = 0;
+		sn_counter_set(s->info.displaced, 0);
 	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)
-		s->info.displaced = 0;
+		sn_counter_set(s->info.displaced, 0);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }

@@ -56,7 +56,7 @@ static void bin_insert(struct sn_run_bins *bins, struct sn_page *run, uint8_t ki
 		run->next->prev = run;
 	bins->bin[bin] = run;
 	bins->nonempty |= (uint64_t)1 << bin;
-	bins->pages += run->npages;
+	sn_counter_add(bins->pages, run->npages);
 }
 
 /* Takes a run out of its bin, into the caller's hand. */
@@ -72,7 +72,7 @@ static void bin_remove(struct sn_run_bins *bins, struct sn_page *run)
 		run->next->prev = run->prev;
 	if (bins->bin[bin] == NULL)
 		bins->nonempty &= ~((uint64_t)1 << bin);
-	bins->pages -= run->npages;
+	sn_counter_sub(bins->pages, run->npages);
 	last_page(run)->kind = SN_PAGE_INSIDE;
 	run->kind = SN_PAGE_BUSY;
 }
@@ -94,7 +94,8 @@ static struct sn_page *bin_find(const struct sn_run_bins *bins, size_t npages)
 /* Whether a free neighbour can be merged: same kind, and accessible or not alike. */
 static bool mergeable(const struct sn_page *neighbour, uint8_t kind, uint8_t flags)
 {
-	return neighbour->kind == kind && ((neighbour->fixed ^ flags) & SN_RUN_VACATED) == 0;
+	return __atomic_load_n(&neighbour->kind, __ATOMIC_RELAXED) == kind &&
+	       ((neighbour->fixed ^ flags) & SN_RUN_VACATED) == 0;
 }
 
 /* Puts a run in hand into the bins of `kind`, merged with free neighbours of that kind. */
@@ -114,7 +115,8 @@ static void run_insert(struct sn_node *node, struct sn_page *run, uint8_t kind)
 			run->npages += after->npages;
 		}
 	}
-	if (index > SN_HEADER_PAGES && sn_page_at(segment, index - 1)->kind == kind) {
+	if (index > SN_HEADER_PAGES &&
+	    sn_counter_read(sn_page_at(segment, index - 1)->kind) == kind) {
 		struct sn_page *tail = sn_page_at(segment, index - 1);
 		struct sn_page *before = tail - (tail->npages - 1);
 
@@ -198,12 +200,12 @@ static struct sn_segment *segment_add(struct sn_node *node)
 		.nr_segments = 1,
 		.opened_pages = SN_HEADER_PAGES,
 	};
-	node->nr_headers++;
+	sn_counter_add(node->nr_headers, 1);
 	segment->info.next = node->segments;
 	if (node->segments != NULL)
 		node->segments->info.prev = segment;
 	node->segments = segment;
-	node->mapped_pages += SN_HEADER_PAGES;
+	sn_counter_add(node->mapped_pages, SN_HEADER_PAGES);
 	return segment;
 }
 
@@ -289,7 +291,7 @@ static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn
 			run_insert(node, run, kind);
 			return run_shortage(node);
 		}
-		node->mapped_pages += npages;
+		sn_counter_add(node->mapped_pages, npages);
 	}
 	node->dirty_low = sn_min(node->dirty_low, node->dirty.pages);
 	run->fixed = 0;
@@ -355,7 +357,7 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 				run->npages += (uint32_t)more;
 				*zeroed = kind == SN_PAGE_FREE_CLEAN;
 				if (*zeroed)
-					node->mapped_pages += more;
+					sn_counter_add(node->mapped_pages, more);
 			} else {
 				run_insert(node, after, kind);
 			}
@@ -426,8 +428,8 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	}
 	sn_depopulate(node, sn_page_address(run), len);
-	node->mapped_pages -= run->npages;
-	node->locked_memory = false;
+	sn_counter_sub(node->mapped_pages, run->npages);
+	sn_counter_set(node->locked_memory, false);
 	atomic_fetch_add_explicit(&node->returned_pages, run->npages, memory_order_relaxed);
 	run->fixed = away ? SN_RUN_VACATED : 0;
 	run_insert(node, run, SN_PAGE_FREE_CLEAN);
@@ -444,7 +446,7 @@ void sn_run_free(struct sn_page *run)
 	struct sn_node *node = sn_node_of_segment(segment);
 	bool leaving;
 
-	if (segment->info.displaced &&
+	if (sn_counter_read(segment->info.displaced) &&
 	    sn_discard_memory(sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT)) {
 		insert_purged(node, run);
 		return;
@@ -492,7 +494,7 @@ size_t sn_pages_purge(struct sn_node *node, size_t max)
 		}
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		run->fixed = SN_RUN_FIXED;
-		node->locked_memory = true;
+		sn_counter_set(node->locked_memory, true);
 		run_insert(node, run, SN_PAGE_FREE_DIRTY);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
@@ -504,7 +506,7 @@ static struct sn_page *whole_run(struct sn_segment *segment)
 {
 	struct sn_page *run = sn_page_at(segment, SN_HEADER_PAGES);
 
-	if (segment->info.is_span || run->kind != SN_PAGE_FREE_CLEAN ||
+	if (segment->info.is_span || sn_counter_read(run->kind) != SN_PAGE_FREE_CLEAN ||
 	    run->npages + SN_HEADER_PAGES != segment->info.opened_pages ||
 	    (run->fixed & SN_RUN_VACATED) != 0)
 		return NULL;
@@ -523,8 +525,8 @@ static void segment_unlink(struct sn_node *node, struct sn_segment *segment, str
 		segment->info.next->info.prev = segment->info.prev;
 	if (node->open_segment == segment)
 		node->open_segment = NULL;
-	node->mapped_pages -= SN_HEADER_PAGES;
-	node->nr_headers--;
+	sn_counter_sub(node->mapped_pages, SN_HEADER_PAGES);
+	sn_counter_sub(node->nr_headers, 1);
 }
 
 size_t sn_segments_trim(struct sn_node *node)

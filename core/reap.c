@@ -54,7 +54,7 @@ uint64_t sn_reap(void)
 			continue;
 		sn_drain_stores_open(node);
 		for (unsigned int c = 1; c < sn_cache_end; c++)
-			if (sn_cache_node(node, c)->active)
+			if (sn_counter_read(sn_cache_node(node, c)->active))
 				sn_cache_shrink_node(node, c);
 	}
 	return sn_reap_inline();
@@ -67,7 +67,9 @@ bool sn_reap_wanted(void)
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		const struct sn_node *node = sn_nodes[n];
 
-		if (!node->locked_memory && (node->dirty.pages > 0 || node->cached_span_pages > 0))
+		if (!sn_counter_read(node->locked_memory) &&
+		    (sn_counter_read(node->dirty.pages) > 0 ||
+		     sn_counter_read(node->cached_span_pages) > 0))
 			return true;
 	}
 	return false;

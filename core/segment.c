@@ -90,7 +90,8 @@ static struct sn_range *range_add(struct sn_node *node, size_t count)
 	range->base = base;
 	range->nr_segments = nr;
 	range->next = node->ranges;
-	node->ranges = range; /* from here on a transition rebinds it, too */
+	__atomic_store_n(&node->ranges, range,
+			 __ATOMIC_RELEASE); /* from here on a transition rebinds it, too */
 	if (sn_placement->bind_range != NULL && node->index != SN_NODE_INTERNAL) {
 		sn_node_policy_mask(&allowed);
 		sn_placement->bind_range(base, nr << SN_SEG_SHIFT, node->index, &allowed);
@@ -120,7 +121,7 @@ static void mark_used(const struct sn_node *node, struct sn_range *range, size_t
 		uint8_t entry =
 			(uint8_t)(node->index | (continues || i > 0 ? SN_SEG_CONTINUED : 0));
 
-		range->used[at + i] = 1;
+		sn_counter_set(range->used[at + i], 1);
 		atomic_store_explicit(&sn_segmap[number + i], entry, memory_order_release);
 	}
 	range->nr_used += count;
@@ -189,6 +190,6 @@ void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_
 
 	sn_segments_hide(node, segment, count, true);
 	for (size_t i = 0; i < count; i++)
-		range->used[at + i] = 0;
+		sn_counter_set(range->used[at + i], 0);
 	range->nr_used -= count;
 }

@@ -143,6 +143,12 @@ struct sn_range {
 	uint8_t used[]; /* by segment */
 };
 
+/* The list as readers without page_lock see it. */
+static inline struct sn_range *sn_first_range(const struct sn_node *node)
+{
+	return __atomic_load_n(&node->ranges, __ATOMIC_ACQUIRE);
+}
+
 /*
  * Finds `count` consecutive unused segments in the node's ranges, reserving a new range when
  * there are none, and marks them used.  The memory is not opened.  NULL: no address space.

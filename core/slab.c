@@ -9,8 +9,6 @@
 
 #include "pages.h"
 
-#include <string.h>
-
 static uint64_t *map_word(struct sn_page *slab, unsigned int w)
 {
 	return &slab[w / SN_BITS_PER_PAGE].free_map[w % SN_BITS_PER_PAGE];
@@ -19,6 +17,15 @@ static uint64_t *map_word(struct sn_page *slab, unsigned int w)
 static unsigned int map_words(const struct sn_page *slab)
 {
 	return (slab->nr_objects + 63u) / 64;
+}
+
+/* What the fast path of free() reads, beside other slabs' bytes. */
+static void mark_pages(struct sn_page *slab, uint8_t cache)
+{
+	uint8_t *entry = &sn_segment_of(slab)->page_cache[sn_page_index(slab)];
+
+	for (unsigned int i = 0; i < slab->npages; i++)
+		sn_counter_set(entry[i], cache);
 }
 
 struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache)
@@ -44,8 +51,7 @@ struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache
 		for (unsigned int i = 0; i < cache->slab_objects; i++)
 			cache->ctor(sn_page_address(slab) + (size_t)i * cache->size);
 	slab->kind = SN_PAGE_SLAB;
-	memset(&sn_segment_of(slab)->page_cache[sn_page_index(slab)], cache->index,
-	       cache->slab_pages);
+	mark_pages(slab, cache->index);
 	atomic_fetch_add_explicit(&node->slab_pages, cache->slab_pages, memory_order_relaxed);
 	return slab;
 }
@@ -54,7 +60,7 @@ void sn_slab_destroy(struct sn_page *slab)
 {
 	struct sn_segment *segment = sn_segment_of(slab);
 
-	memset(&segment->page_cache[sn_page_index(slab)], 0, slab->npages);
+	mark_pages(slab, 0);
 	for (unsigned int i = 0; i < slab->npages; i++)
 		slab[i].head = 0;
 	atomic_fetch_sub_explicit(&sn_node_of_segment(segment)->slab_pages, slab->npages,
@@ -126,11 +132,11 @@ void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab)
 	if (slab->prev != NULL)
 		slab->prev->next = slab->next;
 	else
-		*list_head(cn, slab->list) = slab->next;
+		sn_counter_set(*list_head(cn, slab->list), slab->next);
 	if (slab->next != NULL)
 		slab->next->prev = slab->prev;
 	if (slab->list == SN_LIST_FREE)
-		cn->nr_free--;
+		sn_counter_sub(cn->nr_free, 1);
 	slab->list = SN_LIST_NONE;
 }
 
@@ -149,8 +155,8 @@ void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab)
 	slab->next = *head;
 	if (slab->next != NULL)
 		slab->next->prev = slab;
-	*head = slab;
+	sn_counter_set(*head, slab);
 	slab->list = list;
 	if (list == SN_LIST_FREE)
-		cn->nr_free++;
+		sn_counter_add(cn->nr_free, 1);
 }

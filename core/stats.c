@@ -59,7 +59,7 @@ uint64_t sn_live_bytes(unsigned int node)
 	uint64_t bytes = (uint64_t)atomic_load(&sn_nodes[node]->large_pages) << SN_PAGE_SHIFT;
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
-		if (sn_cache_node(sn_nodes[node], c)->active)
+		if (sn_counter_read(sn_cache_node(sn_nodes[node], c)->active))
 			bytes += live_objects(node, c) * sn_caches[c].size;
 	return bytes;
 }
@@ -72,9 +72,10 @@ static uint64_t elsewhere(struct sn_node *node)
 
 	if (sn_placement->query == NULL || sn_node_state(node) == SN_GOING_OFFLINE)
 		return 0;
-	for (struct sn_range *range = node->ranges; range != NULL; range = range->next)
+	for (struct sn_range *range = sn_first_range(node); range != NULL; range = range->next)
 		for (size_t i = 0; i < range->nr_segments; i++)
-			for (size_t p = 0; range->used[i] && p < SN_SEG_PAGES; p += 256) {
+			for (size_t p = 0; sn_counter_read(range->used[i]) && p < SN_SEG_PAGES;
+			     p += 256) {
 				char *at = range->base + (i << SN_SEG_SHIFT) + (p << SN_PAGE_SHIFT);
 
 				if (sn_placement->query(at, 256, where) != 0)
@@ -153,7 +154,7 @@ bool sn_slabinfo(unsigned int cache, unsigned int index, struct sn_slabinfo *inf
 	struct sn_cache_node *cn = sn_cache_node(node, cache);
 
 	memset(info, 0, sizeof(*info));
-	if (!cn->active || sn_caches[cache].size == 0)
+	if (!sn_counter_read(cn->active) || sn_caches[cache].size == 0)
 		return false;
 	info->cache = sn_caches[cache].name;
 	info->node = index;
@@ -179,7 +180,8 @@ void sn_totals(struct sn_totals *totals)
 		totals->cached_bytes += stats.cached_bytes;
 		totals->large_bytes += stats.large_bytes;
 		totals->large_blocks += stats.large_blocks;
-		totals->mapped_bytes += (uint64_t)sn_nodes[n]->mapped_pages << SN_PAGE_SHIFT;
+		totals->mapped_bytes += (uint64_t)sn_counter_read(sn_nodes[n]->mapped_pages)
+					<< SN_PAGE_SHIFT;
 		if (n >= SN_FIRST_NODE) {
 			totals->nodes++;
 			totals->nodes_online += stats.state == SN_ONLINE;

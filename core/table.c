@@ -15,6 +15,8 @@
 struct sn_lock sn_tables_lock;
 struct sn_lock sn_batch_lock;
 unsigned int sn_nr_cpus;
+unsigned int sn_nr_shards;
+bool sn_shard_by_cpu;
 _Alignas(4096) struct sn_table sn_empty_table;
 _Static_assert(sizeof(struct sn_table) == 4096, "the empty table is one read-only page");
 
@@ -34,9 +36,11 @@ static void **array_base(struct sn_table *table, unsigned int cache)
 	return (void **)(table + 1) + array_start[cache];
 }
 
-bool sn_tables_init(unsigned int nr_cpus, const uint8_t *node_of_cpu)
+bool sn_tables_init(unsigned int nr_cpus, unsigned int nr_shards, const uint8_t *node_of_cpu)
 {
 	sn_nr_cpus = nr_cpus;
+	sn_shard_by_cpu = node_of_cpu != NULL;
+	sn_nr_shards = nr_shards == 0 || sn_shard_by_cpu ? nr_cpus : sn_min(nr_shards, nr_cpus);
 	cpu_node = node_of_cpu;
 	for (unsigned int c = 1; c <= SN_NR_CLASSES; c++)
 		array_start[c + 1] = array_start[c] + 1 + sn_caches[c].array_limit;
@@ -112,7 +116,9 @@ static struct sn_table *table_build(unsigned int node, unsigned int cpu)
 	struct sn_table *table;
 
 	if (tables[node] == NULL)
-		tables[node] = sn_meta_alloc(sn_nr_cpus * sizeof(*tables[node]), 64);
+		__atomic_store_n(&tables[node],
+				 sn_meta_alloc(sn_nr_cpus * sizeof(*tables[node]), 64),
+				 __ATOMIC_RELEASE);
 	if (tables[node] == NULL)
 		return NULL;
 	table = sn_meta_alloc(sizeof(*table) + entries * sizeof(void *), 64);
@@ -201,8 +207,10 @@ static unsigned int take_entries(struct sn_table *table, struct sn_slot *slot, v
 	unsigned int n = 0;
 
 	sn_lock_acquire(&table->lock, SN_RANK_TABLE);
-	while (n < SN_BATCH_MAX && *slot->top != NULL)
-		objects[n++] = *slot->top--;
+	while (n < SN_BATCH_MAX && *slot->top != NULL) {
+		objects[n++] = *slot->top;
+		sn_counter_sub(slot->top, 1);
+	}
 	sn_lock_release(&table->lock, SN_RANK_TABLE);
 	return n;
 }
@@ -293,10 +301,20 @@ uint64_t sn_tables_drain_cache(unsigned int cache)
 	return total;
 }
 
+/* Only the base of an array is NULL: so this looks at the address, not at what another thread
+ * may just be writing there. */
+static bool slot_empty(struct sn_table *table, unsigned int cache)
+{
+	void **top = sn_counter_read(sn_table_slot(table, cache)->top);
+
+	return cache <= SN_NR_CLASSES ? top == array_base(table, cache)
+				      : sn_counter_read(*top) == NULL;
+}
+
 static bool table_empty(struct sn_table *table)
 {
 	for (unsigned int c = 1; c < sn_cache_end; c++)
-		if (*__atomic_load_n(&sn_table_slot(table, c)->top, __ATOMIC_RELAXED) != NULL)
+		if (!slot_empty(table, c))
 			return false;
 	return true;
 }
@@ -379,7 +397,7 @@ unsigned int sn_table_grow(struct sn_table *table, unsigned int cache)
 	/* Several threads may do this at once: each stores a value within the array, and more
 	 * room than another thought of is no harm. */
 	__atomic_store_n(&slot->end, base + have, __ATOMIC_RELAXED);
-	table->misses++;
+	sn_counter_add(table->misses, 1);
 	return have;
 }
 

@@ -54,13 +54,16 @@ extern struct sn_lock sn_tables_lock;
 /* Held by a drain while it has a batch of objects in hand, so that a fork waits for one batch
  * and no object is on nobody's list in the child. */
 extern struct sn_lock sn_batch_lock;
-extern unsigned int sn_nr_cpus;
+extern unsigned int sn_nr_cpus;	  /* words of a set: CPU numbers are below */
+extern unsigned int sn_nr_shards; /* locked mode: words that are used */
+/* Locked mode on real nodes: the shard is the CPU, so that its home is. */
+extern bool sn_shard_by_cpu;
 extern struct sn_table sn_empty_table;
 
 #define SN_SET_LOCAL 0 /* the set whose home is the node of the current CPU */
 
-/* Start-up: `nr_cpus` possible CPUs (shards in locked mode). false: no memory. */
-bool sn_tables_init(unsigned int nr_cpus, const uint8_t *node_of_cpu);
+/* Start-up: `nr_cpus` possible CPUs, of which locked mode uses `nr_shards`. false: no memory. */
+bool sn_tables_init(unsigned int nr_cpus, unsigned int nr_shards, const uint8_t *node_of_cpu);
 /* The words of a home's set, built on first use; NULL: no memory. */
 void *const *sn_set_words(unsigned int set);
 /* The home node that a CPU has in a set. */

@@ -52,7 +52,7 @@ bool sn_thread_setup(struct sn_thread *self)
 		return true;
 	if (!sn_core_started())
 		return false;
-	self->shard = (uint16_t)(atomic_fetch_add(&next_shard, 1) % sn_nr_cpus);
+	self->shard = (uint16_t)(atomic_fetch_add(&next_shard, 1) % sn_nr_shards);
 	use_set(self, default_set());
 	return self->ready;
 }

@@ -17,7 +17,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#define MOST_CPUS 65536
 
 struct sn_topology sn_topology;
 const struct sn_module *sn_module;
@@ -36,24 +39,39 @@ static size_t read_small(const char *path, char *buf, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
-unsigned int sn_possible_cpus(void)
+/* The highest possible CPU number plus one, by /sys; 0: unknown. */
+static unsigned int possible_cpus(void)
 {
 	char buf[256];
-	long last = -1;
+	const char *text = buf, *last;
+
+	if (read_small("/sys/devices/system/cpu/possible", buf, sizeof(buf)) == 0)
+		return 0;
+	/* The highest number counts, whatever holes there are. */
+	for (last = buf; *last != '\0'; last++)
+		if (*last == '-' || *last == ',')
+			text = last + 1;
+	return (unsigned int)strtoul(text, NULL, 10) + 1;
+}
+
+void sn_count_cpus(struct sn_core_config *config)
+{
+	uint64_t mask[MOST_CPUS / 64] = {0};
 	int saved = errno;
+	/* The raw call tells how many bytes of CPU numbers the kernel knows: not to be faked, as
+	 * files in /sys can be, and on all but large machines an exact enough bound. */
+	long bytes = syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask);
 
-	if (read_small("/sys/devices/system/cpu/possible", buf, sizeof(buf)) > 0) {
-		const char *text = buf, *dash;
+	config->nr_cpus = bytes <= 0 ? 0 : (unsigned int)bytes * 8;
+	if (config->nr_cpus > 1024) {
+		unsigned int possible = possible_cpus();
 
-		/* The highest number counts, whatever holes there are. */
-		if ((dash = strrchr(buf, '-')) != NULL && dash + 1 > text)
-			text = dash + 1;
-		if (strrchr(buf, ',') != NULL && strrchr(buf, ',') + 1 > text)
-			text = strrchr(buf, ',') + 1;
-		last = strtol(text, NULL, 10);
+		if (possible > 0 && possible < config->nr_cpus)
+			config->nr_cpus = possible;
 	}
+	for (size_t i = 0; i < SN_ARRAY_SIZE(mask); i++)
+		config->nr_shards += (unsigned int)__builtin_popcountll(mask[i]);
 	errno = saved;
-	return last < 0 || last >= 65535 ? 0 : (unsigned int)last + 1;
 }
 
 /* Several nodes, as far as /sys says. */

@@ -7,6 +7,8 @@
 
 #include "topology.h"
 
+#include "../core/core.h"
+
 /* What the machine or the simulation has; static storage. */
 extern struct sn_topology sn_topology;
 /* The module in use, or NULL. */
@@ -20,7 +22,7 @@ extern const struct sn_module *sn_module;
 void sn_topology_start(void);
 /* Home node index of each possible CPU on a machine with several nodes, or NULL. */
 const uint8_t *sn_topology_cpu_nodes(unsigned int nr_cpus);
-/* The number of possible CPUs by /sys, 0 when it cannot be read. */
-unsigned int sn_possible_cpus(void);
+/* Fills nr_cpus (an upper bound of CPU numbers, 0: unknown) and nr_shards. */
+void sn_count_cpus(struct sn_core_config *config);
 
 #endif

@@ -18,6 +18,7 @@ struct sn_options {
 	const char *rundir;	   /* NULL: the default */
 	const char *placement;	   /* "preferred", "strict", "none" */
 	const char *stats;	   /* NULL, "exit", "json:FILE" */
+	int alien_off;
 	int control, policy, fastpath_locked, hardened, verbose;
 	int64_t reap_interval_ms;
 };

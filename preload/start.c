@@ -14,6 +14,7 @@
 #include "modules.h"
 #include "options.h"
 
+#include "../core/cache.h"
 #include "../core/reap.h"
 #include "../core/rseq.h"
 
@@ -200,17 +201,17 @@ static void configure_control(void)
 
 static void start_core(void)
 {
-	unsigned int nr_cpus = sn_possible_cpus();
 	struct sn_core_config config = {
 		.hardened = (unsigned int)sn_min(sn_options.hardened, 2),
 		.locked = sn_options.fastpath_locked != 0,
 		.locked_reason = "SLABNODE_FASTPATH=locked",
-		.nr_cpus = nr_cpus,
-		.cpu_node = sn_topology_cpu_nodes(nr_cpus),
 	};
 
-	if (config.locked && nr_cpus == 0)
+	sn_count_cpus(&config);
+	sn_alien_enabled = sn_options.alien_off == 0;
+	if (config.locked && config.nr_cpus == 0)
 		config.nr_cpus = 8;
+	config.cpu_node = sn_topology_cpu_nodes(config.nr_cpus);
 	sn_core_start(&config);
 }
 

@@ -65,5 +65,4 @@ void *held(size_t size, int node, uint64_t id);
 /* The node gives memory, and its fresh pages are there. */
 void check_allocates(int node);
 
-
 #endif

@@ -34,7 +34,7 @@ static size_t draw_size(const struct slot *s, uint64_t *seed)
 
 	if (fixed_sizes)
 		return 16 + rnd(&of_slot) % largest;
-	return 1 + rnd(seed) % (r < 600   ? 256
+	return 1 + rnd(seed) % (r < 600	  ? 256
 				: r < 900 ? 4096
 				: r < 990 ? 32768
 				: r < 999 ? 400000
@@ -147,6 +147,47 @@ static void storm(void)
 		CTL(0, "online %d", n);
 	end_load();
 	check_settled();
+}
+
+/* The same while steps fail and take their time; what is asked then may fail, nothing else. */
+static void faults(void)
+{
+	unsigned long seed = seed_of_test();
+
+	start();
+	begin_load();
+	CTL(0,
+	    "fault move-busy%%1,seed=%lu;move-shared%%1,seed=2;move-nomem%%1,seed=3;"
+	    "restore%%20,seed=4;vacate%%20,seed=5;populate%%0.1,seed=6;going-offline%%10,seed=7;"
+	    "going-online%%10,seed=8;structures%%10,seed=9;release%%10,seed=10;drain%%10,seed=11;"
+	    "delay:commit=3;delay:rollback=3;delay:move=1",
+	    seed);
+	ctl("storm --seed %lu --duration %lu --rate 40", seed, scaled(6));
+	CTL(0, "fault off");
+	for (int n = 0; n < api.max_node(); n++)
+		CTL(0, "online %d", n);
+	end_load();
+	check_settled();
+}
+
+/* A policy that cannot be set on the way back is set later. */
+static void rebind_retried(void)
+{
+	start();
+	CTL(0, "offline 1");
+	CTL(0, "fault bind%%100,seed=1");
+	CTL(0, "online 1");
+	CTL(0, "fault off");
+	for (int i = 0;; i++) {
+		unsigned char *p = held(12 * MIB, 1, 1);
+		bool there = api.node_of(p) == 1 && api.node_of(p + 12 * MIB - 1) == 1;
+
+		free(p);
+		if (there)
+			break;
+		CHECK_MSG(i < 300, "after 30 s pages of node 1 still land elsewhere");
+		sleep_ms(100);
+	}
 }
 
 /* Two operators who know nothing of each other. */
@@ -380,7 +421,7 @@ static void cycles_small(void)
 
 static void cycles_mixed(void)
 {
-	cycle_hundred_times(120000);
+	cycle_hundred_times(50000);
 }
 
 /* --- many nodes -------------------------------------------------------------------------- */
@@ -441,7 +482,8 @@ static void everybody(void)
 
 		snprintf(want, sizeof(want), "\"pid\":%d,", (int)pid);
 		ctl("-a --json status");
-		if (strstr(ctl_out, want) != NULL && strstr(strstr(ctl_out, want), "\"nodes\"") != NULL)
+		if (strstr(ctl_out, want) != NULL &&
+		    strstr(strstr(ctl_out, want), "\"nodes\"") != NULL)
 			break;
 		CHECK_MSG(i < 200, "%s", ctl_out);
 		sleep_ms(20);
@@ -458,17 +500,19 @@ static void idle_until(void)
 }
 
 static const struct row rows[] = {
-    {"storm", storm},
-    {"two-clients", two_clients},
-    {"client-killed", client_killed},
-    {"fork-in-phases", fork_in_phases},
-    {"fork-in-wait", fork_in_wait},
-    {"cycles", cycles_small},
-    {"cycles-mixed", cycles_mixed},
-    {"many-nodes", many_nodes},
-    {"everybody", everybody},
-    {"_idle", idle},
-    {"_idle-until", idle_until},
+	{"storm", storm},
+	{"faults", faults},
+	{"rebind-retried", rebind_retried},
+	{"two-clients", two_clients},
+	{"client-killed", client_killed},
+	{"fork-in-phases", fork_in_phases},
+	{"fork-in-wait", fork_in_wait},
+	{"cycles", cycles_small},
+	{"cycles-mixed", cycles_mixed},
+	{"many-nodes", many_nodes},
+	{"everybody", everybody},
+	{"_idle", idle},
+	{"_idle-until", idle_until},
 };
 
 int main(int argc, char **argv)

@@ -130,7 +130,7 @@ UNIT_TEST(runs_against_a_model)
 			/* mapped: what is used, dirty, or a header. */
 			CHECK(node->mapped_pages >= used + node->dirty.pages);
 			CHECK_EQUAL((node->mapped_pages - used - node->dirty.pages) %
-					SN_HEADER_PAGES,
+					    SN_HEADER_PAGES,
 				    0);
 			CHECK_EQUAL(unit_resident(FIRST), node->mapped_pages);
 			if (step % 5000 == 0)
@@ -177,7 +177,9 @@ UNIT_TEST(calloc_is_zero)
 
 	unit_start(2);
 	for (unsigned int i = 0; i < 3000; i++) {
-		size_t size = 1 + unit_random(&seed) % (i % 100 == 0 ? 20 * MIB : i % 5 == 0 ? 200000 : 3000);
+		size_t size = 1 + unit_random(&seed) % (i % 100 == 0 ? 20 * MIB
+							: i % 5 == 0 ? 200000
+								     : 3000);
 		unsigned char *p = sn_calloc(size);
 
 		CHECK(p != NULL && unit_zero(p, size));
@@ -217,18 +219,26 @@ UNIT_TEST(wrong_frees_end_the_program)
 	large = sn_malloc(50000);
 	span = sn_malloc(20 * MIB);
 	unit_dies(free_twice, object, "slabnode: double free: %p\n");
-	unit_dies(free_it, object + 8, "slabnode: free of a pointer into the middle of an object: %p\n");
-	unit_dies(free_it, &not_ours, "slabnode: free of a pointer that is not from this allocator: %p\n");
-	unit_dies(free_it, large + 4096, "slabnode: free of a pointer that is not an allocated block: %p\n");
-	unit_dies(free_it, large + 16, "slabnode: free of a pointer that is not an allocated block: %p\n");
-	unit_dies(free_it, span + 16, "slabnode: free of a pointer that is not an allocated block: %p\n");
-	unit_dies(free_it, span + 17 * MIB, "slabnode: free of a pointer that is not an allocated block: %p\n");
+	unit_dies(free_it, object + 8,
+		  "slabnode: free of a pointer into the middle of an object: %p\n");
+	unit_dies(free_it, &not_ours,
+		  "slabnode: free of a pointer that is not from this allocator: %p\n");
+	unit_dies(free_it, large + 4096,
+		  "slabnode: free of a pointer that is not an allocated block: %p\n");
+	unit_dies(free_it, large + 16,
+		  "slabnode: free of a pointer that is not an allocated block: %p\n");
+	unit_dies(free_it, span + 16,
+		  "slabnode: free of a pointer that is not an allocated block: %p\n");
+	unit_dies(free_it, span + 17 * MIB,
+		  "slabnode: free of a pointer that is not an allocated block: %p\n");
 	unit_dies(size_it, &not_ours, "slabnode: pointer that is not from this allocator: %p\n");
 	unit_dies(size_it, large + 4096, "slabnode: pointer that is not an allocated block: %p\n");
 	sn_free(large);
 	sn_free(span);
-	unit_dies(free_it, large, "slabnode: free of a pointer that is not an allocated block: %p\n");
-	unit_dies(free_it, span, "slabnode: free of a pointer that is not an allocated block: %p\n");
+	unit_dies(free_it, large,
+		  "slabnode: free of a pointer that is not an allocated block: %p\n");
+	unit_dies(free_it, span,
+		  "slabnode: free of a pointer that is not an allocated block: %p\n");
 }
 
 UNIT_TEST(slab_hands_out_each_object_once)
@@ -242,7 +252,8 @@ UNIT_TEST(slab_hands_out_each_object_once)
 		uint64_t seed = c;
 
 		CHECK(slab != NULL && cache->slab_objects <= 1100);
-		while ((got = sn_slab_take(slab, cache, objects + n, 1 + unit_random(&seed) % 9)) > 0)
+		while ((got = sn_slab_take(slab, cache, objects + n, 1 + unit_random(&seed) % 9)) >
+		       0)
 			n += got;
 		CHECK_EQUAL(n, cache->slab_objects);
 		CHECK_EQUAL(slab->nr_free, 0);
@@ -297,9 +308,9 @@ UNIT_TEST(large_alignment)
 
 UNIT_TEST(realloc_keeps_contents)
 {
-	static const size_t sizes[] = {1,     16,    17,      100,     1000,    4000,    32768,
-				       32769, 40000, 100000,  MIB,     5 * MIB, 8 * MIB, 9 * MIB,
-				       16 * MIB, 17 * MIB, 40 * MIB, 100 * MIB};
+	static const size_t sizes[] = {1,	16,	 17,	   100,	     1000,     4000,
+				       32768,	32769,	 40000,	   100000,   MIB,      5 * MIB,
+				       8 * MIB, 9 * MIB, 16 * MIB, 17 * MIB, 40 * MIB, 100 * MIB};
 
 	unit_start(2);
 	for (size_t i = 0; i < SN_ARRAY_SIZE(sizes); i++)
@@ -339,7 +350,7 @@ UNIT_TEST(spans_grow_and_shrink)
 		unit_fill(p, size, 1);
 		CHECK_EQUAL(sn_nodes[FIRST]->large_pages,
 			    sn_pages_for(sn_usable_size(p)) +
-				(sn_nodes[FIRST]->large_blocks - 1) * sn_pages_for(9 * MIB));
+				    (sn_nodes[FIRST]->large_blocks - 1) * sn_pages_for(9 * MIB));
 		/* Neighbours, so that it cannot always grow where it is. */
 		sn_free(other[i % 8]);
 		other[i % 8] = i % 3 == 0 ? NULL : sn_malloc(9 * MIB);
@@ -393,17 +404,17 @@ UNIT_TEST(cached_spans_make_way_for_small)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(class_tables),
-	    cmocka_unit_test(runs_against_a_model),
-	    cmocka_unit_test(purged_pages_read_as_zero),
-	    cmocka_unit_test(calloc_is_zero),
-	    cmocka_unit_test(wrong_frees_end_the_program),
-	    cmocka_unit_test(slab_hands_out_each_object_once),
-	    cmocka_unit_test(large_alignment),
-	    cmocka_unit_test(realloc_keeps_contents),
-	    cmocka_unit_test(spans_grow_and_shrink),
-	    cmocka_unit_test(populate_failures),
-	    cmocka_unit_test(cached_spans_make_way_for_small),
+		cmocka_unit_test(class_tables),
+		cmocka_unit_test(runs_against_a_model),
+		cmocka_unit_test(purged_pages_read_as_zero),
+		cmocka_unit_test(calloc_is_zero),
+		cmocka_unit_test(wrong_frees_end_the_program),
+		cmocka_unit_test(slab_hands_out_each_object_once),
+		cmocka_unit_test(large_alignment),
+		cmocka_unit_test(realloc_keeps_contents),
+		cmocka_unit_test(spans_grow_and_shrink),
+		cmocka_unit_test(populate_failures),
+		cmocka_unit_test(cached_spans_make_way_for_small),
 	};
 
 	unit_arguments(argc, argv);

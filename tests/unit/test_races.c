@@ -319,8 +319,11 @@ static size_t draw_size(uint64_t *seed)
 	static const size_t most[] = {64, 1024, 32768, 300000, 9000000};
 	unsigned int r = (unsigned int)(unit_random(seed) % 200);
 
-	return 1 + unit_random(seed) %
-		       most[r < 100 ? 0 : r < 160 ? 1 : r < 190 ? 2 : r < 199 ? 3 : 4];
+	return 1 + unit_random(seed) % most[r < 100   ? 0
+					    : r < 160 ? 1
+					    : r < 190 ? 2
+					    : r < 199 ? 3
+						      : 4];
 }
 
 static void *audited_malloc(size_t size)
@@ -507,14 +510,14 @@ UNIT_TEST(two_controllers)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(online_during_the_tail_of_an_offline),
-	    cmocka_unit_test(purge_during_online),
-	    cmocka_unit_test(offline_during_rebalance),
-	    cmocka_unit_test(veto_of_the_stand_in),
-	    cmocka_unit_test(join_and_the_opposite),
-	    cmocka_unit_test(cancel_of_the_second_of_two),
-	    cmocka_unit_test(storm_over_a_workload),
-	    cmocka_unit_test(two_controllers),
+		cmocka_unit_test(online_during_the_tail_of_an_offline),
+		cmocka_unit_test(purge_during_online),
+		cmocka_unit_test(offline_during_rebalance),
+		cmocka_unit_test(veto_of_the_stand_in),
+		cmocka_unit_test(join_and_the_opposite),
+		cmocka_unit_test(cancel_of_the_second_of_two),
+		cmocka_unit_test(storm_over_a_workload),
+		cmocka_unit_test(two_controllers),
 	};
 
 	unit_arguments(argc, argv);

@@ -30,7 +30,7 @@ UNIT_TEST(refill_and_flush_add_up)
 
 		if (unit_random(&seed) % 2 == 0 && held + n <= SN_ARRAY_SIZE(objects)) {
 			unsigned int got =
-			    sn_cache_refill(sn_nodes[FIRST], cache, objects + held, n, false);
+				sn_cache_refill(sn_nodes[FIRST], cache, objects + held, n, false);
 
 			CHECK(got >= 1 && got <= n);
 			held += got;
@@ -215,13 +215,14 @@ UNIT_TEST(statistics_are_exact_when_quiet)
 		for (unsigned int c = 1; c < sn_cache_end; c++)
 			if (sn_slabinfo(c, FIRST + at, &info)) {
 				CHECK(info.active_objects + info.cpu_arrays + info.shared +
-					  info.alien <=
+					      info.alien <=
 				      info.total_objects);
 				objects += info.active_objects * info.object_size;
 				CHECK_EQUAL(info.object_size, sn_caches[c].size);
-				CHECK_EQUAL((info.slabs_full + info.slabs_partial +
-					     info.slabs_free) * info.objects_per_slab,
-					    info.total_objects);
+				CHECK_EQUAL(
+					(info.slabs_full + info.slabs_partial + info.slabs_free) *
+						info.objects_per_slab,
+					info.total_objects);
 			}
 		CHECK_EQUAL(objects + stats.large_bytes, want[at]);
 		CHECK_EQUAL(stats.resident_bytes, unit_resident(FIRST + at) << SN_PAGE_SHIFT);
@@ -510,21 +511,21 @@ UNIT_TEST(lock_excludes)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(refill_and_flush_add_up),
-	    cmocka_unit_test(tables_close_under_threads),
-	    cmocka_unit_test(no_object_is_doubled),
-	    cmocka_unit_test(alien_caches),
-	    cmocka_unit_test(statistics_are_exact_when_quiet),
-	    cmocka_unit_test(object_caches),
-	    cmocka_unit_test(fallback_by_distance),
-	    cmocka_unit_test(full_nodes_fall_back),
-	    cmocka_unit_test(preferred_nodes),
-	    cmocka_unit_test(reaping_returns_what_lies_about),
-	    cmocka_unit_test(fork_at_any_moment),
+		cmocka_unit_test(refill_and_flush_add_up),
+		cmocka_unit_test(tables_close_under_threads),
+		cmocka_unit_test(no_object_is_doubled),
+		cmocka_unit_test(alien_caches),
+		cmocka_unit_test(statistics_are_exact_when_quiet),
+		cmocka_unit_test(object_caches),
+		cmocka_unit_test(fallback_by_distance),
+		cmocka_unit_test(full_nodes_fall_back),
+		cmocka_unit_test(preferred_nodes),
+		cmocka_unit_test(reaping_returns_what_lies_about),
+		cmocka_unit_test(fork_at_any_moment),
 #ifdef SLABNODE_DEBUG
-	    cmocka_unit_test(lock_order_is_checked),
+		cmocka_unit_test(lock_order_is_checked),
 #endif
-	    cmocka_unit_test(lock_excludes),
+		cmocka_unit_test(lock_excludes),
 	};
 
 	unit_arguments(argc, argv);

@@ -288,20 +288,20 @@ static unsigned int thread_node(void)
 }
 
 static const struct sn_placement placement = {
-    .name = "simulated",
-    .reason = "unit test",
-    .simulated = true,
-    .populate = populate,
-    .depopulate = depopulate,
-    .bind_range = bind_range,
-    .move = move,
-    .query = query,
-    .room = room,
-    .resident = resident_bytes,
-    .capacity = capacity,
-    .vacate = vacate,
-    .restore = restore,
-    .thread_node = thread_node,
+	.name = "simulated",
+	.reason = "unit test",
+	.simulated = true,
+	.populate = populate,
+	.depopulate = depopulate,
+	.bind_range = bind_range,
+	.move = move,
+	.query = query,
+	.room = room,
+	.resident = resident_bytes,
+	.capacity = capacity,
+	.vacate = vacate,
+	.restore = restore,
+	.thread_node = thread_node,
 };
 
 void unit_cpu_node(unsigned int node)
@@ -327,9 +327,9 @@ size_t unit_resident(unsigned int node)
 void unit_start(unsigned int nodes)
 {
 	struct sn_core_config config = {
-	    .locked = unit_locked,
-	    .locked_reason = "asked for by the test",
-	    .nr_cpus = (unsigned int)sysconf(_SC_NPROCESSORS_CONF),
+		.locked = unit_locked,
+		.locked_reason = "asked for by the test",
+		.nr_cpus = (unsigned int)sysconf(_SC_NPROCESSORS_CONF),
 	};
 
 	ledger = mmap(NULL, LEDGER_PAGES, PROT_READ | PROT_WRITE,
