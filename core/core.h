@@ -37,8 +37,8 @@ bool sn_core_start(const struct sn_core_config *config);
  */
 extern void (*sn_slow_hook)(size_t bytes);
 
-/* Called with no lock held when freed memory begins to lie about: wakes whoever ages it. It makes
- * no system call but futex. May be NULL. */
+/* Called, with any lock held, when there is something for the reaper: freed memory begins to lie
+ * about, a memory policy could not be set.  No system call but futex. May be NULL. */
 extern void (*sn_ageing_hook)(void);
 
 /*

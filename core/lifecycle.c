@@ -261,13 +261,22 @@ static void rebind_ranges(const struct sn_nodemask *allowed)
 		struct sn_range *range;
 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		for (range = node->ranges; range != NULL; range = range->next)
-			failed |= sn_placement->bind_range(range->base,
-							   range->nr_segments << SN_SEG_SHIFT, n,
-							   allowed) < 0;
+		for (range = node->ranges; range != NULL; range = range->next) {
+			int error = sn_placement->bind_range(
+				range->base, range->nr_segments << SN_SEG_SHIFT, n, allowed);
+
+			failed |= error < 0 && error != -EPERM && error != -ENOSYS;
+		}
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	atomic_store(&policies_stale, failed);
+	if (failed && sn_ageing_hook != NULL)
+		sn_ageing_hook(); /* the reaper may be asleep */
+}
+
+bool sn_lifecycle_stale(void)
+{
+	return atomic_load(&policies_stale);
 }
 
 void sn_lifecycle_repair(void)

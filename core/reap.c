@@ -62,7 +62,7 @@ uint64_t sn_reap(void)
 
 bool sn_reap_wanted(void)
 {
-	if (sn_tables_cached())
+	if (sn_lifecycle_stale() || sn_tables_cached())
 		return true;
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		const struct sn_node *node = sn_nodes[n];

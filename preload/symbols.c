@@ -16,7 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__clang__)
+#define ALIAS(of) __attribute__((alias(#of), visibility("default")))
+#else
 #define ALIAS(of) __attribute__((alias(#of), visibility("default"), copy(of)))
+#endif
 
 void *reallocarray(void *p, size_t n, size_t size);
 void cfree(void *p);

@@ -174,6 +174,7 @@ static void faults(void)
 static void rebind_retried(void)
 {
 	start();
+	held(64, 1, 1); /* a range that has a policy */
 	CTL(0, "offline 1");
 	CTL(0, "fault bind%%100,seed=1");
 	CTL(0, "online 1");
