@@ -36,6 +36,7 @@
 #include "large.h"
 #include "meta.h"
 #include "migrate.h"
+#include "notifier.h"
 #include "stats.h"
 #include "table.h"
 
@@ -58,6 +59,7 @@ struct sn_transition {
 	_Atomic uint32_t phase;		 /* enum sn_phase */
 	_Atomic uint32_t cancel;	 /* somebody wants it undone */
 	_Atomic uint32_t finished;	 /* counts transitions that ended: joiners sleep on it */
+	char veto[32];			 /* who refused after the beginning, "" for nobody */
 	struct sn_lifecycle_result last; /* of the one that ended last */
 };
 
@@ -132,6 +134,11 @@ __attribute__((format(printf, 3, 4))) static int result_fail(struct sn_lifecycle
 	return error;
 }
 
+static int refuse_callback(struct sn_lifecycle_result *result)
+{
+	return result_fail(result, -EDEADLK, "not from inside a notifier");
+}
+
 static void result_unmovable(struct sn_lifecycle_result *result, const struct sn_move_result *moved)
 {
 	const struct sn_unmovable rows[] = {
@@ -169,6 +176,7 @@ static int claim(struct sn_node *node, bool online, enum sn_policy policy)
 	t->policy = policy;
 	t->begin_ns = sn_now_ns();
 	atomic_store(&t->cancel, 0);
+	t->veto[0] = '\0';
 	atomic_store(&t->phase, SN_PHASE_CLOSE);
 	return 0;
 }
@@ -498,6 +506,7 @@ static void roll_back(struct offline *o)
 	sn_tables_open(node->index);
 	o->result->state = SN_ONLINE;
 	sn_event_add(node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE", o->result->message);
+	sn_notify_end(node, false, true, o->request->policy);
 }
 
 static int fail_busy(struct offline *o, int error, const char *why)
@@ -515,6 +524,9 @@ static int fail_busy(struct offline *o, int error, const char *why)
 
 static int fail_stopped(struct offline *o)
 {
+	if (o->node->transition->veto[0] != '\0')
+		return result_fail(o->result, -EBUSY, "refused by notifier %s",
+				   o->node->transition->veto);
 	if (cancelled(o))
 		return result_fail(o->result, -ECANCELED, "cancelled");
 	return fail_busy(o, -ETIMEDOUT, "timed out");
@@ -713,6 +725,7 @@ static void commit(struct offline *o)
 	o->result->state = SN_OFFLINE;
 	sn_event_add(node, SN_GOING_OFFLINE, SN_OFFLINE, "MEM_OFFLINE",
 		     sn_policy_name(o->request->policy));
+	sn_notify_end(node, false, false, o->request->policy);
 }
 
 /* Steps 4 to 7 for one node whose grace period has passed. */
@@ -825,6 +838,21 @@ static int close_one(struct offline *o)
 	return 0;
 }
 
+/* Tells the notifiers, now that the node allocates nothing any more; one that refuses undoes all.
+ */
+static void begin_notify(struct offline *o)
+{
+	char who[32] = "";
+	int error = sn_notify_begin(o->node, false, o->request->policy, who);
+
+	if (error == 0)
+		return;
+	result_fail(o->result, -EBUSY, "refused by notifier %s (%s)", who, sn_errno_name(error));
+	roll_back(o);
+	o->claimed = false;
+	finish(o);
+}
+
 /* Step 3 for all nodes that leave, all of which are out of the masks and policies already. */
 static void close_all(struct offline *set, unsigned int count)
 {
@@ -840,6 +868,7 @@ static void close_all(struct offline *set, unsigned int count)
 		sn_event_add(o->node, SN_ONLINE, SN_GOING_OFFLINE, "MEM_GOING_OFFLINE",
 			     sn_policy_name(o->request->policy));
 		report(o, SN_PHASE_CLOSE, 1, 1);
+		begin_notify(o);
 	}
 }
 
@@ -918,6 +947,13 @@ int sn_offline(const unsigned int *node, unsigned int count,
 
 	if (count == 0 || count > SN_MAX_NODES)
 		return -EINVAL;
+	if (sn_in_callback()) {
+		for (unsigned int i = 0; i < count; i++) {
+			result_begin(&result[i], node[i]);
+			refuse_callback(&result[i]);
+		}
+		return -EDEADLK;
+	}
 	if (!sn_core_started()) {
 		for (unsigned int i = 0; i < count; i++) {
 			result_begin(&result[i], node[i]);
@@ -1032,12 +1068,17 @@ static void move_loans(uint64_t *stall_ns)
 static int online_carry_out(struct sn_node *node, unsigned int standin,
 			    struct sn_lifecycle_result *result, uint64_t *stall_ns)
 {
+	char who[32] = "";
 	int error;
 
 	sn_event_add(node, SN_OFFLINE, SN_GOING_ONLINE, "MEM_GOING_ONLINE", "requested");
 	error = step("going-online");
 	if (error != 0)
 		return result_fail(result, error, "going-online was vetoed: %s",
+				   sn_errno_name(error));
+	error = sn_notify_begin(node, true, SN_MIGRATE, who);
+	if (error != 0)
+		return result_fail(result, -EBUSY, "refused by notifier %s (%s)", who,
 				   sn_errno_name(error));
 	error = standin == SN_NODE_NONE ? 0 : empty_tables(standin, stall_ns);
 	if (error != 0)
@@ -1047,6 +1088,9 @@ static int online_carry_out(struct sn_node *node, unsigned int standin,
 	if (error != 0)
 		return result_fail(result, error, "the node's memory cannot be made accessible: %s",
 				   sn_errno_name(error));
+	if (node->transition->veto[0] != '\0')
+		return result_fail(result, -EBUSY, "refused by notifier %s",
+				   node->transition->veto);
 	error = step("structures");
 	if (error == 0)
 		error = step("online");
@@ -1064,6 +1108,7 @@ static void online_cancel(struct sn_node *node, const char *why)
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_pages_vacate(node);
 	sn_event_add(node, SN_GOING_ONLINE, SN_OFFLINE, "MEM_CANCEL_ONLINE", why);
+	sn_notify_end(node, true, true, SN_MIGRATE);
 }
 
 static void online_commit(struct sn_node *node)
@@ -1073,6 +1118,7 @@ static void online_commit(struct sn_node *node)
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_open(node->index);
 	sn_event_add(node, SN_GOING_ONLINE, SN_ONLINE, "MEM_ONLINE", "requested");
+	sn_notify_end(node, true, false, SN_MIGRATE);
 }
 
 /* The node was online before: just its pages come back.  Called with the lock held. */
@@ -1098,6 +1144,8 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	int error;
 
 	result_begin(result, index);
+	if (sn_in_callback())
+		return refuse_callback(result);
 	if (index < SN_FIRST_NODE || index >= sn_node_end || !sn_core_started())
 		return result_fail(result, -ENODEV, "no such node");
 	sn_lock_check_none_held();
@@ -1146,6 +1194,8 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 	struct sn_node *node;
 
 	result_begin(result, index);
+	if (sn_in_callback())
+		return refuse_callback(result);
 	if (index < SN_FIRST_NODE || index >= sn_node_end)
 		return result_fail(result, -ENODEV, "no such node");
 	node = sn_nodes[index];
@@ -1175,6 +1225,8 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	int error = 0;
 
 	result_begin(result, index);
+	if (sn_in_callback())
+		return refuse_callback(result);
 	if (index < SN_FIRST_NODE || index >= sn_node_end)
 		return result_fail(result, -ENODEV, "no such node");
 	node = sn_nodes[index];
@@ -1198,10 +1250,22 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	return error;
 }
 
+void sn_transition_veto(unsigned int index, const char *who)
+{
+	struct sn_transition *t = sn_nodes[index]->transition;
+
+	strncpy(t->veto, who, sizeof(t->veto) - 1);
+	atomic_store(&t->cancel, 1);
+	sn_futex_wake(&t->cancel, INT32_MAX);
+	atomic_fetch_add(&sn_nodes[index]->free_seq, 1);
+	sn_futex_wake(&sn_nodes[index]->free_seq, INT32_MAX);
+}
+
 bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 {
 	const struct sn_transition *t =
 		__atomic_load_n(&sn_nodes[index]->transition, __ATOMIC_ACQUIRE);
+	char name[32];
 
 	memset(info, 0, sizeof(*info));
 	if (t == NULL || !atomic_load(&t->active))
@@ -1210,9 +1274,11 @@ bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 	info->phase = (enum sn_phase)atomic_load(&t->phase);
 	info->online = atomic_load(&t->online);
 	info->elapsed_ms = (sn_now_ns() - atomic_load(&t->begin_ns)) / 1000000;
-	strcpy(info->waiting_for, info->phase == SN_PHASE_WAIT	    ? "objects"
-				  : info->phase == SN_PHASE_MIGRATE ? "pages"
-								    : "");
+	sn_notifier_running(index, name);
+	if (name[0] != '\0')
+		snprintf(info->waiting_for, sizeof(info->waiting_for), "notifier %s", name);
+	else if (info->phase == SN_PHASE_WAIT || info->phase == SN_PHASE_MIGRATE)
+		strcpy(info->waiting_for, info->phase == SN_PHASE_WAIT ? "objects" : "pages");
 	return true;
 }
 
@@ -1229,6 +1295,7 @@ void sn_lifecycle_fork_child(void)
 {
 	bool undone = false;
 
+	sn_notifier_fork_child();
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 

@@ -114,6 +114,9 @@ struct sn_drain_result {
 };
 int sn_drain(unsigned int node, struct sn_drain_result *result);
 
+/* A notifier that fell into line late refuses: the transition under way is undone. */
+void sn_transition_veto(unsigned int node, const char *who);
+
 /* What is under way on a node, for why and status.  false: nothing. Lock-free of lifecycle:
  * copies a snapshot under a leaf lock. */
 struct sn_transition_info {
@@ -121,7 +124,7 @@ struct sn_transition_info {
 	enum sn_phase phase;
 	bool online; /* else offline */
 	uint64_t elapsed_ms;
-	char waiting_for[64]; /* "objects", "notifier NAME", ... */
+	char waiting_for[64]; /* "objects", "pages", "notifier NAME", "" */
 };
 bool sn_transition_info(unsigned int node, struct sn_transition_info *info);
 

@@ -10,6 +10,8 @@
 
 #define SPINS 100
 
+_Atomic uintptr_t sn_fork_owner;
+
 static inline void cpu_relax(void)
 {
 #if defined(__x86_64__)

@@ -67,6 +67,20 @@ static inline void sn_lock_check_none_held(void)
 }
 #endif
 
+/*
+ * While a thread forks it holds every lock of the core, and handlers of other libraries that run
+ * between ours (before fork: those registered earlier; after it: likewise) may allocate.  For that
+ * thread, named here by its thread pointer, acquiring and releasing mean nothing.
+ */
+extern _Atomic uintptr_t sn_fork_owner;
+
+static inline bool sn_forking(void)
+{
+	uintptr_t owner = atomic_load_explicit(&sn_fork_owner, memory_order_relaxed);
+
+	return sn_unlikely(owner != 0) && owner == (uintptr_t)__builtin_thread_pointer();
+}
+
 void sn_lock_wait(struct sn_lock *lock);
 void sn_lock_wake(struct sn_lock *lock);
 
@@ -74,6 +88,8 @@ static inline void sn_lock_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
 {
 	uint32_t expected = 0;
 
+	if (sn_forking())
+		return;
 	sn_lock_check_acquire(lock, rank);
 	if (sn_unlikely(!atomic_compare_exchange_strong_explicit(
 		    &lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed)))
@@ -84,6 +100,8 @@ static inline bool sn_lock_try(struct sn_lock *lock, enum sn_lock_rank rank)
 {
 	uint32_t expected = 0;
 
+	if (sn_forking())
+		return true;
 	if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1,
 						     memory_order_acquire, memory_order_relaxed))
 		return false;
@@ -93,6 +111,8 @@ static inline bool sn_lock_try(struct sn_lock *lock, enum sn_lock_rank rank)
 
 static inline void sn_lock_release(struct sn_lock *lock, enum sn_lock_rank rank)
 {
+	if (sn_forking())
+		return;
 	sn_lock_check_release(lock, rank);
 	if (sn_unlikely(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2))
 		sn_lock_wake(lock);

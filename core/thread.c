@@ -23,6 +23,23 @@ void sn_internal_leave(void)
 		sn_self.fast = sn_self.words;
 }
 
+unsigned int sn_internal_suspend(void)
+{
+	unsigned int depth = sn_self.internal;
+
+	sn_self.internal = 0;
+	if (sn_rseq_enabled && sn_self.ready && sn_hardened == 0)
+		sn_self.fast = sn_self.words;
+	return depth;
+}
+
+void sn_internal_resume(unsigned int depth)
+{
+	sn_self.internal = (uint16_t)depth;
+	if (depth > 0)
+		sn_self.fast = NULL;
+}
+
 static void use_set(struct sn_thread *self, unsigned int set)
 {
 	void *const *words = sn_set_words(set);

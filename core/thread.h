@@ -24,6 +24,10 @@ extern _Thread_local struct sn_thread sn_self SN_TLS;
 /* Between these, the calling thread allocates from the internal node.  They nest. */
 void sn_internal_enter(void);
 void sn_internal_leave(void);
+/* The program's code is called from inside: it allocates as anywhere else. Returns what resume
+ * takes. */
+unsigned int sn_internal_suspend(void);
+void sn_internal_resume(unsigned int depth);
 /* Gives the thread its home; false while the library is not started. Slow path. */
 bool sn_thread_setup(struct sn_thread *self);
 /* The thread's home becomes `node` (its preferred node), or its CPU's again (SN_NODE_NONE). */

@@ -22,10 +22,24 @@ struct sim_lock {
 	_Atomic uint32_t word;
 };
 
+/*
+ * The thread that forks holds all of these while it does, and may allocate in handlers of others:
+ * for it, named by its thread pointer, locking and unlocking mean nothing then.
+ */
+extern _Atomic uintptr_t sim_fork_owner;
+
+static inline int sim_forking(void)
+{
+	return atomic_load_explicit(&sim_fork_owner, memory_order_relaxed) ==
+	       (uintptr_t)__builtin_thread_pointer();
+}
+
 static inline void sim_lock(struct sim_lock *lock)
 {
 	int saved = errno;
 
+	if (sim_forking())
+		return;
 	for (int i = 0; i < SIM_LOCK_SPINS; i++) {
 		uint32_t expected = 0;
 
@@ -42,6 +56,8 @@ static inline void sim_unlock(struct sim_lock *lock)
 {
 	int saved = errno;
 
+	if (sim_forking())
+		return;
 	if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
 		syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 	errno = saved;

@@ -64,20 +64,25 @@ static int discover(const struct sn_module_args *args, struct sn_topology *topol
 	return 0;
 }
 
+_Atomic uintptr_t sim_fork_owner;
+
 static void fork_prepare(void)
 {
 	sim_ledger_lock();
 	sim_fault_lock();
+	atomic_store(&sim_fork_owner, (uintptr_t)__builtin_thread_pointer());
 }
 
 static void fork_parent(void)
 {
+	atomic_store(&sim_fork_owner, 0);
 	sim_fault_unlock();
 	sim_ledger_unlock();
 }
 
 static void fork_child(void)
 {
+	atomic_store(&sim_fork_owner, 0);
 	sim_fault_fork_child();
 	sim_ledger_fork_child();
 }

@@ -83,6 +83,67 @@ int slabnode_cancel(int node);
 int slabnode_cordon(int node);
 int slabnode_uncordon(int node);
 
+/* --- notifiers --------------------------------------------------------------------------- */
+
+/*
+ * Names, order and meaning are the kernel's.  A node that leaves: REMOVING_LAST_MEMORY,
+ * MEM_GOING_OFFLINE, then REMOVED_LAST_MEMORY, MEM_OFFLINE, or, when that failed,
+ * MEM_CANCEL_OFFLINE, CANCEL_REMOVING_LAST_MEMORY.  A node that returns likewise.  At
+ * MEM_GOING_OFFLINE nothing new is allocated from the node any more, but what lives there still
+ * does.
+ */
+enum slabnode_mem_action {
+	SLABNODE_MEM_GOING_ONLINE, /* can be vetoed */
+	SLABNODE_MEM_CANCEL_ONLINE,
+	SLABNODE_MEM_ONLINE,
+	SLABNODE_MEM_GOING_OFFLINE, /* can be vetoed */
+	SLABNODE_MEM_CANCEL_OFFLINE,
+	SLABNODE_MEM_OFFLINE
+};
+
+struct slabnode_memory_notify {
+	int node;
+	int policy;	   /* of an offline: enum slabnode_policy */
+	size_t live_bytes; /* what lives on the node at this moment, approximate */
+};
+
+enum slabnode_node_action {
+	SLABNODE_NODE_ADDING_FIRST_MEMORY, /* can be vetoed */
+	SLABNODE_NODE_CANCEL_ADDING_FIRST_MEMORY,
+	SLABNODE_NODE_ADDED_FIRST_MEMORY,
+	SLABNODE_NODE_REMOVING_LAST_MEMORY, /* can be vetoed */
+	SLABNODE_NODE_CANCEL_REMOVING_LAST_MEMORY,
+	SLABNODE_NODE_REMOVED_LAST_MEMORY
+};
+
+struct slabnode_node_notify {
+	int node;
+};
+
+/*
+ * Callbacks return 0, or a negative errno value to veto (of the other actions it is ignored).  They
+ * run one at a time, with no lock of the library's held, in the thread that changes the node; they
+ * may allocate, free, create and destroy caches and take their time (`hotplugctl why` names one
+ * that is running).  Requests that change nodes or notifiers get -EDEADLK in them.
+ */
+typedef int slabnode_memory_fn(enum slabnode_mem_action action,
+			       const struct slabnode_memory_notify *notify, void *data);
+typedef int slabnode_node_fn(enum slabnode_node_action action,
+			     const struct slabnode_node_notify *notify, void *data);
+
+/*
+ * Higher priorities are called first.  One that is registered while a node is in transition is told
+ * of its beginning before the function returns, and may veto it: so each notifier sees whole
+ * transitions, each event once, in order; one that refused a beginning is told of the cancel, too.
+ * Returns an id > 0, -EINVAL, -EDEADLK, or -ENOSPC (at most 64).
+ */
+int slabnode_register_memory_notifier(const char *name, int priority, slabnode_memory_fn *fn,
+				      void *data);
+int slabnode_register_node_notifier(const char *name, int priority, slabnode_node_fn *fn,
+				    void *data);
+/* When this has returned, no callback of it runs any more.  -ENOENT, -EDEADLK. */
+int slabnode_unregister_notifier(int id);
+
 /* --- object caches ----------------------------------------------------------------------- */
 
 struct slabnode_cache;

@@ -5,6 +5,7 @@
 
 #include "../core/alloc.h"
 #include "../core/lifecycle.h"
+#include "../core/notifier.h"
 #include "../include/slabnode.h"
 
 #include <stdio.h>
@@ -129,6 +130,25 @@ SN_EXPORT int slabnode_uncordon(int node)
 	struct sn_lifecycle_result result;
 
 	return sn_cordon(sn_node_find(node), false, &result);
+}
+
+/* --- notifiers --------------------------------------------------------------------------- */
+
+SN_EXPORT int slabnode_register_memory_notifier(const char *name, int priority,
+						slabnode_memory_fn *fn, void *data)
+{
+	return sn_notifier_register(name, priority, fn, NULL, data);
+}
+
+SN_EXPORT int slabnode_register_node_notifier(const char *name, int priority, slabnode_node_fn *fn,
+					      void *data)
+{
+	return sn_notifier_register(name, priority, NULL, fn, data);
+}
+
+SN_EXPORT int slabnode_unregister_notifier(int id)
+{
+	return sn_notifier_unregister(id);
 }
 
 /* --- object caches ----------------------------------------------------------------------- */

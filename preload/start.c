@@ -105,6 +105,8 @@ static SN_COLD void start_control(void)
 
 static void slow_hook(size_t bytes)
 {
+	if (sn_forking()) /* in a handler of another library: no thread is to be started now */
+		return;
 	if (sn_likely(atomic_load_explicit(&control_tried, memory_order_relaxed))) {
 		if (sn_control_socket()[0] == '\0')
 			reap_without_thread();
