@@ -131,7 +131,11 @@ static uint64_t cache_out(struct sn_cache_node *cn)
 
 uint64_t sn_drain_live(struct sn_node *node)
 {
-	uint64_t live = atomic_load(&node->large_blocks) + atomic_load(&node->in_hand);
+	/* In this order: what is in hand becomes a block or a slab's object, never the other way.
+	 */
+	uint64_t live = atomic_load(&node->in_hand);
+
+	live += atomic_load(&node->large_blocks);
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
 		if (sn_counter_read(sn_cache_node(node, c)->active))

@@ -232,6 +232,13 @@ static void set_state(struct sn_node *node, enum sn_node_state state)
 	sn_node_update_usable(node);
 }
 
+static void lend(unsigned int node, unsigned int to)
+{
+	if (to != SN_NODE_NONE)
+		sn_mask_add(&sn_nodes[node]->lent_to, to);
+	atomic_store(&sn_standin[node], (uint8_t)to);
+}
+
 /* Nodes that are away and whose stand-in is gone (or was never there) get the nearest usable
  * one.  Lifecycle lock held. */
 static void find_standins(void)
@@ -239,7 +246,7 @@ static void find_standins(void)
 	for_each_node(n) {
 		if (sn_node_state(sn_nodes[n]) != SN_OFFLINE || atomic_load(&sn_standin[n]) != 0)
 			continue;
-		atomic_store(&sn_standin[n], (uint8_t)sn_node_target(n));
+		lend(n, sn_node_target(n));
 	}
 }
 
@@ -792,7 +799,7 @@ static void abandon(struct offline *o)
 	for_each_node(n)
 		if (sn_mask_has(&o->recalled, n) && atomic_load(&sn_standin[n]) == SN_NODE_NONE &&
 		    sn_node_state(sn_nodes[n]) == SN_OFFLINE)
-			atomic_store(&sn_standin[n], (uint8_t)o->node->index);
+			lend(n, o->node->index);
 	publish_online(o->node);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_publish();
@@ -1064,8 +1071,20 @@ static void move_loans(uint64_t *stall_ns)
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 }
 
+/* Takes a returning node's objects out of all tables that may hold some: those of every node it
+ * was lent to, since a recalled loan does not tell when the tables of that node were emptied. */
+static int end_loans(const struct sn_nodemask *lent_to, uint64_t *stall_ns)
+{
+	int error = 0;
+
+	for_each_node(n)
+		if (sn_mask_has(lent_to, n) && error == 0)
+			error = empty_tables(n, stall_ns);
+	return error;
+}
+
 /* The state machine's part of an online, the node claimed and GOING_ONLINE. */
-static int online_carry_out(struct sn_node *node, unsigned int standin,
+static int online_carry_out(struct sn_node *node, const struct sn_nodemask *lent_to,
 			    struct sn_lifecycle_result *result, uint64_t *stall_ns)
 {
 	char who[32] = "";
@@ -1080,7 +1099,7 @@ static int online_carry_out(struct sn_node *node, unsigned int standin,
 	if (error != 0)
 		return result_fail(result, -EBUSY, "refused by notifier %s (%s)", who,
 				   sn_errno_name(error));
-	error = standin == SN_NODE_NONE ? 0 : empty_tables(standin, stall_ns);
+	error = end_loans(lent_to, stall_ns);
 	if (error != 0)
 		return result_fail(result, -EPERM, "membarrier is refused here (%s)",
 				   sn_errno_name(error));
@@ -1114,6 +1133,7 @@ static void online_cancel(struct sn_node *node, const char *why)
 static void online_commit(struct sn_node *node)
 {
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	node->lent_to = (struct sn_nodemask){{0}};
 	publish_online(node);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_open(node->index);
@@ -1140,7 +1160,7 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 {
 	uint64_t begin = sn_now_ns(), stall_ns = 0;
 	struct sn_node *node;
-	unsigned int standin;
+	struct sn_nodemask lent_to;
 	int error;
 
 	result_begin(result, index);
@@ -1166,10 +1186,11 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 		return error == 1 ? 0 : error;
 	}
 	set_state(node, SN_GOING_ONLINE);
-	standin = atomic_exchange(&sn_standin[index], SN_NODE_NONE);
+	atomic_store(&sn_standin[index], SN_NODE_NONE);
+	lent_to = node->lent_to; /* nobody adds to it while the node is not OFFLINE */
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 
-	error = online_carry_out(node, standin, result, &stall_ns);
+	error = online_carry_out(node, &lent_to, result, &stall_ns);
 	if (error == 0) {
 		online_commit(node);
 		move_loans(&stall_ns);

@@ -85,6 +85,9 @@ struct sn_node {
 	_Atomic uint32_t free_seq;
 	_Atomic uint32_t waiters;
 
+	/* Every node it was lent to since it went away: their tables may hold its objects, even
+	 * after the loan was recalled.  Guarded by sn_lifecycle_lock. */
+	struct sn_nodemask lent_to;
 	struct sn_transition *transition; /* built once; see lifecycle.c */
 
 	_Atomic uint64_t numa_hit, numa_miss, numa_foreign; /* objects, counted at refill */
