@@ -276,12 +276,10 @@ static void rebind_ranges(const struct sn_nodemask *allowed)
 		struct sn_range *range;
 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		for (range = node->ranges; range != NULL; range = range->next) {
-			int error = sn_placement->bind_range(
-				range->base, range->nr_segments << SN_SEG_SHIFT, n, allowed);
-
-			failed |= error < 0 && error != -EPERM && error != -ENOSYS;
-		}
+		for (range = node->ranges; range != NULL; range = range->next)
+			failed |= sn_placement->bind_range(range->base,
+							   range->nr_segments << SN_SEG_SHIFT, n,
+							   allowed) < 0;
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	atomic_store(&policies_stale, failed);
@@ -304,6 +302,13 @@ void sn_lifecycle_repair(void)
 	sn_node_policy_mask(&allowed);
 	rebind_ranges(&allowed);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	if (atomic_load(&policies_stale))
+		return;
+	/* What was placed meanwhile may be anywhere: what is free of it goes back. */
+	for_each_node(n) {
+		sn_migrate_unsettled(sn_nodes[n]);
+		sn_make_room(sn_nodes[n]);
+	}
 }
 
 /* The node is in service (again): policies first, then it hands memory out.  Lock held. */

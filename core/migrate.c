@@ -210,12 +210,22 @@ void sn_migrate_pass(struct sn_migration *m)
 	m->progress = progress;
 }
 
-void sn_migrate_settled(struct sn_node *node)
+static void mark_displaced(struct sn_node *node, uint32_t displaced)
 {
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	for (struct sn_segment *s = node->segments; s != NULL; s = s->info.next)
-		sn_counter_set(s->info.displaced, 0);
+		sn_counter_set(s->info.displaced, displaced);
 	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)
-		sn_counter_set(s->info.displaced, 0);
+		sn_counter_set(s->info.displaced, displaced);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
+void sn_migrate_settled(struct sn_node *node)
+{
+	mark_displaced(node, 0);
+}
+
+void sn_migrate_unsettled(struct sn_node *node)
+{
+	mark_displaced(node, 1);
 }

@@ -26,8 +26,9 @@ struct sn_migration {
 
 /* One pass over all memory of the node's ranges, then a query of every page. */
 void sn_migrate_pass(struct sn_migration *m);
-/* All pages of the node's ranges are on the node again. */
+/* All pages of the node's ranges are on the node again; or they may be anywhere. */
 void sn_migrate_settled(struct sn_node *node);
+void sn_migrate_unsettled(struct sn_node *node);
 /* Bytes of the node that a migration would have to move, headers included. */
 uint64_t sn_migrate_bytes(struct sn_node *node);
 

@@ -1,10 +1,10 @@
 /*
  * notifier.c - see notifier.h.
  *
- * One delivery goes on at a time: the
- * deliverer holds `turn`, a sleeping lock of its own that is no sn_lock, since callbacks run under
- * it; they may allocate, free, create caches and take any time.  What they may not do is change
- * nodes or the chain: that is refused with -EDEADLK, by a flag of the thread.
+ * One delivery goes on at a time: the deliverer holds `turn`, a sleeping lock of its own that is no
+ * sn_lock, since callbacks run under it; they may allocate, free, create caches and take any time.
+ * What they may not do is change nodes or the chain: that is refused with -EDEADLK, by a flag of
+ * the thread.
  *
  * Each slot remembers, by node, whether it was told of a beginning whose end is still to come.
  * An end is delivered to exactly those; a newcomer in the middle of a transition is told of its
@@ -54,6 +54,10 @@ static struct notifier *_Atomic running;
 
 static _Thread_local bool in_callback SN_TLS;
 
+/* Counts the forks between this process and the first one.  A callback that forks returns in the
+ * child, too, where the transition was undone: nobody else hears of it there, and it ends. */
+static unsigned int generation;
+
 static void turn_take(void)
 {
 	uint32_t free = 0;
@@ -79,7 +83,7 @@ bool sn_in_callback(void)
 static int call(struct notifier *n, struct sn_node *node, enum slabnode_mem_action memory,
 		enum slabnode_node_action event, enum sn_policy policy)
 {
-	unsigned int internal = sn_internal_suspend();
+	unsigned int internal = sn_internal_suspend(), before = generation;
 	int result;
 
 	atomic_store(&running_node, node->index);
@@ -101,17 +105,19 @@ static int call(struct notifier *n, struct sn_node *node, enum slabnode_mem_acti
 	in_callback = false;
 	atomic_store(&running, NULL);
 	sn_internal_resume(internal);
-	return result;
+	return generation == before ? result : -ECANCELED;
 }
 
 static int tell_begin(struct notifier *n, struct sn_node *node, bool online, enum sn_policy policy)
 {
+	unsigned int before = generation;
 	int result = call(n, node, online ? SLABNODE_MEM_GOING_ONLINE : SLABNODE_MEM_GOING_OFFLINE,
 			  online ? SLABNODE_NODE_ADDING_FIRST_MEMORY
 				 : SLABNODE_NODE_REMOVING_LAST_MEMORY,
 			  policy);
 
-	sn_mask_add(&n->begun, node->index);
+	if (generation == before)
+		sn_mask_add(&n->begun, node->index);
 	return result < 0 ? result : 0;
 }
 
@@ -212,7 +218,7 @@ int sn_notifier_register(const char *name, int priority, slabnode_memory_fn *mem
 	struct notifier *n;
 	int id = -ENOSPC;
 
-	if ((memory == NULL) == (node == NULL))
+	if (name == NULL || (memory == NULL) == (node == NULL))
 		return -EINVAL;
 	if (in_callback)
 		return -EDEADLK;
@@ -263,6 +269,7 @@ void sn_notifier_running(unsigned int node, char *name)
 
 void sn_notifier_fork_child(void)
 {
+	generation++;
 	atomic_store(&turn, 0);
 	atomic_store(&running, NULL);
 	in_callback = false;

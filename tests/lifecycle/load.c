@@ -417,7 +417,7 @@ static void cycle_hundred_times(size_t most)
 
 static void cycles_small(void)
 {
-	cycle_hundred_times(2000);
+	cycle_hundred_times(6000);
 }
 
 static void cycles_mixed(void)
