@@ -7,6 +7,7 @@
 #include "alien.h"
 #include "core.h"
 #include "large.h"
+#include "lifecycle.h"
 #include "slab.h"
 
 #include <string.h>
@@ -100,12 +101,29 @@ static unsigned int refill_fallback(unsigned int home, unsigned int cache, void 
 	return 0;
 }
 
+/* No node had anything: what is free anywhere goes back, address space included, since one node's
+ * empty ranges may be what another lacks.  Whether there was something. */
+static SN_COLD bool reclaim_everywhere(void)
+{
+	struct sn_drain_result drained;
+	size_t bytes;
+
+	/* Cached objects, too: one of them keeps a whole segment from being of use elsewhere. */
+	sn_drain(SN_NODE_NONE, &drained);
+	bytes = drained.released_bytes;
+	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
+		bytes += sn_make_room(sn_nodes[n]);
+		bytes += sn_ranges_trim(sn_nodes[n]);
+	}
+	return bytes > 0 || drained.drained_objects > 0;
+}
+
 /* Objects from the node the thread should get memory of, else from any other.  Returns how many,
  * 0 only when no node had any. */
 static unsigned int refill_any(unsigned int home, unsigned int cache, void **objects,
 			       unsigned int want)
 {
-	for (;;) {
+	for (bool reclaimed = false;;) {
 		uint32_t seq = atomic_load(&sn_usable_seq);
 		unsigned int target = sn_node_target(home), n = 0;
 
@@ -116,8 +134,13 @@ static unsigned int refill_any(unsigned int home, unsigned int cache, void **obj
 		}
 		if (n == 0)
 			n = refill_fallback(home, cache, objects);
-		if (n > 0 || atomic_load(&sn_usable_seq) == seq)
+		if (n > 0)
 			return n;
+		if (atomic_load(&sn_usable_seq) != seq)
+			continue;
+		if (reclaimed || !reclaim_everywhere())
+			return 0;
+		reclaimed = true;
 	}
 }
 
@@ -173,15 +196,20 @@ SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 
 static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
 {
-	for (;;) {
+	for (bool reclaimed = false;;) {
 		uint32_t seq = atomic_load(&sn_usable_seq);
 		const uint8_t *order = sn_nodes[home]->fallback;
 		void *p = sn_large_alloc(sn_nodes[home], size, align, zero);
 
 		for (; p == NULL && *order != 0; order++)
 			p = sn_large_alloc(sn_nodes[*order], size, align, zero);
-		if (p != NULL || atomic_load(&sn_usable_seq) == seq)
+		if (p != NULL)
 			return p;
+		if (atomic_load(&sn_usable_seq) != seq)
+			continue;
+		if (reclaimed || !reclaim_everywhere())
+			return NULL;
+		reclaimed = true;
 	}
 }
 

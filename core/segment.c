@@ -34,30 +34,62 @@ static bool in_window(uintptr_t base, uintptr_t end)
 	return inside;
 }
 
-/* Reserves nr segments aligned to a segment; NULL when refused. */
-static char *reserve(size_t nr)
+static char *map_closed(void *at, size_t size, int flags)
 {
-	size_t want = nr << SN_SEG_SHIFT, size = want + SN_SEG_SIZE - SN_PAGE_SIZE;
-	int saved = errno;
-	char *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	char *base;
+	char *p = mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1,
+		       0);
 
-	if (p == MAP_FAILED) {
-		errno = saved;
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Maps more than wanted and gives back what is not aligned. */
+static char *map_with_slack(size_t want)
+{
+	size_t size = want + SN_SEG_SIZE - SN_PAGE_SIZE;
+	char *p = map_closed(NULL, size, 0), *base;
+
+	if (p == NULL)
 		return NULL;
-	}
 	base = (char *)sn_align_up((uintptr_t)p, SN_SEG_SIZE);
 	if (base > p)
 		munmap(p, (size_t)(base - p));
 	if (base + want < p + size)
 		munmap(base + want, (size_t)(p + size - (base + want)));
-	if (!in_window((uintptr_t)base, (uintptr_t)base + want)) {
+	return base;
+}
+
+/* Where address space is short: finds out where there is room, and asks for aligned places there.
+ */
+static char *map_without_slack(size_t want)
+{
+	char *p = map_closed(NULL, want, 0), *base = NULL;
+	uintptr_t at;
+
+	if (p == NULL)
+		return NULL;
+	munmap(p, want);
+	at = (uintptr_t)p & ~(SN_SEG_SIZE - 1);
+	for (int tries = 0; tries < 8 && base == NULL; tries++, at -= SN_SEG_SIZE)
+		base = map_closed((void *)at, want, MAP_FIXED_NOREPLACE);
+	return base;
+}
+
+/* Reserves nr segments aligned to a segment; NULL when refused. */
+static char *reserve(size_t nr)
+{
+	size_t want = nr << SN_SEG_SHIFT;
+	int saved = errno;
+	char *base = map_with_slack(want);
+
+	if (base == NULL)
+		base = map_without_slack(want);
+	if (base != NULL && !in_window((uintptr_t)base, (uintptr_t)base + want)) {
 		munmap(base, want);
 		base = NULL;
-	} else {
-		/* Touching one page of a huge page would make two MiB resident. */
-		madvise(base, want, MADV_NOHUGEPAGE);
 	}
+	/* Touching one page of a huge page would make two MiB resident. */
+	if (base != NULL)
+		madvise(base, want, MADV_NOHUGEPAGE);
 	errno = saved;
 	return base;
 }
@@ -66,6 +98,9 @@ static size_t next_range_size(const struct sn_node *node)
 {
 	size_t have = 0;
 
+	/* What libc needs on our behalf is little. */
+	if (node->index == SN_NODE_INTERNAL && node->ranges == NULL)
+		return 1;
 	for (const struct sn_range *range = node->ranges; range != NULL; range = range->next)
 		have += range->nr_segments;
 	return sn_min(sn_max(have, (size_t)FIRST_RANGE), (size_t)LARGEST_RANGE);
@@ -192,4 +227,29 @@ void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_
 	for (size_t i = 0; i < count; i++)
 		sn_counter_set(range->used[at + i], 0);
 	range->nr_used -= count;
+}
+
+size_t sn_ranges_trim(struct sn_node *node)
+{
+	struct sn_range **link = &node->ranges, *range;
+	size_t bytes = 0;
+	int saved = errno;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	while ((range = *link) != NULL) {
+		size_t size = range->nr_segments << SN_SEG_SHIFT;
+
+		if (range->nr_used > 0) {
+			link = &range->next;
+			continue;
+		}
+		/* Its record stays: whoever walks the list without the lock goes on from it, and
+		 * finds no segment of it in the map. */
+		__atomic_store_n(link, range->next, __ATOMIC_RELEASE);
+		munmap(range->base, size);
+		bytes += size;
+	}
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	errno = saved;
+	return bytes;
 }

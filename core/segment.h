@@ -18,8 +18,8 @@
  * "span" of consecutive segments for itself; only the first has a header, and the map entries
  * of the others carry SN_SEG_CONTINUED.
  *
- * sn_segmap and sn_window are written under the node's page_lock before memory of the segment
- * is handed out, and never change back: ranges are not returned.
+ * A map entry is written under the node's page_lock before memory of the segment is handed out, and
+ * cleared when the segment goes back to its range.
  */
 #ifndef SLABNODE_SEGMENT_H
 #define SLABNODE_SEGMENT_H
@@ -158,6 +158,8 @@ struct sn_segment *sn_segments_reserve(struct sn_node *node, size_t count);
 /* The segments right behind a span, for growing in place: true when they were free and are
  * now used.  Under page_lock. */
 bool sn_segments_extend(struct sn_node *node, struct sn_segment *segment, size_t have, size_t more);
+/* Address space is short: ranges in which nothing is used are unmapped. Bytes. No lock held. */
+size_t sn_ranges_trim(struct sn_node *node);
 /* Takes segments out of the map, or puts them back: nobody finds a header there that is about to
  * be closed. Under page_lock. */
 void sn_segments_hide(struct sn_node *node, struct sn_segment *segment, size_t count, bool hide);

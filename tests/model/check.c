@@ -34,7 +34,7 @@ static unsigned int count_in_tables(const struct world *w, unsigned int o)
 	unsigned int count = 0;
 
 	for (unsigned int cpu = 0; cpu < config->cpus; cpu++)
-		for (unsigned int n = 1; n <= config->nodes; n++)
+		for_each_node(n)
 			for (unsigned int i = 0; i < w->table[cpu][n].top; i++)
 				count += w->table[cpu][n].entry[i] == o;
 	return count;
@@ -44,9 +44,9 @@ static unsigned int count_places(const struct world *w, unsigned int o)
 {
 	unsigned int count = HAS(w->slab, o) + HAS(w->program, o) + count_in_tables(w, o);
 
-	for (unsigned int n = 1; n <= config->nodes; n++) {
+	for_each_node(n) {
 		count += HAS(w->shared[n], o);
-		for (unsigned int home = 1; home <= config->nodes; home++)
+		for_each_node(home)
 			count += HAS(w->alien[n][home], o);
 	}
 	for (unsigned int i = 0; i < PROCS; i++)
@@ -67,7 +67,7 @@ static bool some_lock_held(const struct world *w)
 {
 	unsigned int held = w->lifecycle_lock | w->batch_lock | w->list_lock | w->page_lock;
 
-	for (unsigned int n = 1; n <= config->nodes; n++)
+	for_each_node(n)
 		held |= w->alien_lock[n];
 	for (unsigned int cpu = 0; cpu < config->cpus; cpu++)
 		held |= w->table_lock[cpu];
@@ -78,7 +78,7 @@ static const char *check_quiet(const struct world *w)
 {
 	if (some_lock_held(w))
 		return "all are idle and a lock is held";
-	for (unsigned int n = 1; n <= config->nodes; n++) {
+	for_each_node(n) {
 		if (w->state[n] != ONLINE && w->state[n] != OFFLINE)
 			return "all are idle and a node is in between";
 		if (w->closed[n] != (w->state[n] == OFFLINE))

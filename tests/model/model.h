@@ -35,7 +35,7 @@
 #define NODES	    3 /* indexes 1 to 3; 0 is none, as in core/ */
 #define CPUS	    2
 #define OBJECTS	    3 /* numbers 1 to 3; 0 is none */
-#define PROCS	    4
+#define PROCS	    3
 #define TABLE_ROOM  2
 #define SHARED_ROOM 2
 #define HAND_ROOM   4
@@ -46,21 +46,21 @@ enum state { OFFLINE, GOING_ONLINE, ONLINE, GOING_OFFLINE }; /* enum sn_node_sta
 
 enum mutation {
 	NO_MUTATION,
-	NO_FENCE,	   /* sn_drain_close() without sn_tables_fence() */
-	NO_PASSED_LOCKS,   /* sn_drain_close() without pass_locks() */
-	FLUSH_READS_FIRST, /* put_objects() reads the state before it has list_lock */
+	NO_FENCE,	    /* sn_drain_close() without sn_tables_fence() */
+	NO_PASSED_LOCKS,    /* sn_drain_close() without pass_locks() */
+	FLUSH_READS_FIRST,  /* put_objects() reads the state before it has list_lock */
 	REFILL_READS_FIRST, /* sn_cache_refill() asks may_take() before it has list_lock */
-	ALIEN_READS_FIRST, /* sn_alien_put() reads the states before it has alien->lock */
-	WORD_READ_ONCE,	   /* lock_table() does not read the word again (locked mode) */
-	STANDIN_OUTSIDE,   /* sn_rseq_push() is given the stand-in, not its address */
-	DRAIN_ONCE,	   /* one batch of each store, not until empty */
-	DRAIN_FIRST,	   /* purge, then close: the kernel's zone_pcp lesson */
-	LOAN_NOT_DRAINED,  /* sn_online() fences, but leaves the stand-in's tables as they are */
-	LOAN_NOT_FENCED,   /* sn_online() drains the stand-in's tables without a fence */
-	LOAN_FORGOTTEN,	   /* sn_online() looks at the stand-in of the moment only */
-	CLOSED_IS_A_FLAG,  /* closed_count[] as a boolean: two closers, one opens */
-	COUNTED_LATE,	   /* sn_run_alloc() counts in_hand after page_lock is dropped */
-	COUNTED_BACKWARDS, /* sn_drain_live() reads large_blocks before in_hand */
+	ALIEN_READS_FIRST,  /* sn_alien_put() reads the states before it has alien->lock */
+	WORD_READ_ONCE,	    /* lock_table() does not read the word again (locked mode) */
+	STANDIN_OUTSIDE,    /* sn_rseq_push() is given the stand-in, not its address */
+	DRAIN_ONCE,	    /* one batch of each store, not until empty */
+	DRAIN_FIRST,	    /* purge, then close: the kernel's zone_pcp lesson */
+	LOAN_NOT_DRAINED,   /* sn_online() fences, but leaves the stand-in's tables as they are */
+	LOAN_NOT_FENCED,    /* sn_online() drains the stand-in's tables without a fence */
+	LOAN_FORGOTTEN,	    /* sn_online() looks at the stand-in of the moment only */
+	CLOSED_IS_A_FLAG,   /* closed_count[] as a boolean: two closers, one opens */
+	COUNTED_LATE,	    /* sn_run_alloc() counts in_hand after page_lock is dropped */
+	COUNTED_BACKWARDS,  /* sn_drain_live() reads large_blocks before in_hand */
 	NR_MUTATIONS
 };
 
@@ -100,16 +100,16 @@ struct config {
  * that equal situations are equal states. */
 struct proc {
 	uint8_t pc, ops;
-	uint8_t node, other, index, cpu; /* what it works on */
+	uint8_t node, other, index, cpu;     /* what it works on */
 	uint8_t table, top, object, standin; /* registers of a sequence */
 	uint8_t hand[HAND_ROOM], n;
-	uint8_t began;	    /* nodes acknowledged when this allocation began */
-	uint8_t flag;	    /* what was read of a state */
-	uint8_t freeing;    /* else allocating */
-	uint8_t made_room;  /* make_room() was here */
-	uint8_t hold;	    /* BLOCKS: the node of the block that it has */
-	uint8_t verb, sub;  /* operator: what it does; whose tables it empties */
-	uint8_t mask;	    /* nodes left to empty; loans recalled */
+	uint8_t began;	   /* nodes acknowledged when this allocation began */
+	uint8_t flag;	   /* what was read of a state */
+	uint8_t freeing;   /* else allocating */
+	uint8_t made_room; /* make_room() was here */
+	uint8_t hold;	   /* BLOCKS: the node of the block that it has */
+	uint8_t verb, sub; /* operator: what it does; whose tables it empties */
+	uint8_t mask;	   /* nodes left to empty; loans recalled */
 	uint8_t to_slabs, found;
 	uint8_t ret, after; /* where to go on after a flush, after a drain of tables */
 	uint8_t then;	    /* and after the tables of all of `mask` were emptied */
@@ -122,11 +122,11 @@ struct table {
 /* A state. Masks have bit n for node or object n.  All of it is compared. */
 struct world {
 	uint8_t state[NODES + 1];
-	uint8_t standin[NODES + 1]; /* sn_standin[] */
-	uint8_t closed[NODES + 1];  /* closed_count[] */
-	uint8_t lent_to[NODES + 1]; /* nodes whose tables may hold objects of this one */
-	uint8_t active;		    /* transition->active */
-	uint8_t acked;		    /* MEM_GOING_OFFLINE was told, the offline has not ended */
+	uint8_t standin[NODES + 1];    /* sn_standin[] */
+	uint8_t closed[NODES + 1];     /* closed_count[] */
+	uint8_t lent_to[NODES + 1];    /* nodes whose tables may hold objects of this one */
+	uint8_t active;		       /* transition->active */
+	uint8_t acked;		       /* MEM_GOING_OFFLINE was told, the offline has not ended */
 	uint8_t word[NODES + 1][CPUS]; /* words of a set name the table of (CPU, this node) */
 	struct table table[CPUS][NODES + 1];
 	uint8_t slab, program; /* objects */
@@ -142,15 +142,16 @@ extern const struct config *config;
 extern enum mutation mutation;
 extern const char *const mutation_name[NR_MUTATIONS];
 
-#define BIT(i)	 (1u << (i))
-#define HAS(m, i) ((m) >> (i)&1)
+#define for_each_node(n) for (unsigned int n = 1; n <= config->nodes && n <= NODES; n++)
+#define BIT(i)		 (1u << (i))
+#define HAS(m, i)	 ((m) >> (i)&1)
 
 /* A step of `p`, the `choice`th of its alternatives; false: not possible (now). */
 typedef bool step_fn(struct world *w, struct proc *p, unsigned int choice);
 struct step {
 	step_fn *fn;
-	uint8_t choices; /* 0 is 1 */
-	uint8_t restart; /* inside a sequence: where it begins again */
+	uint8_t choices;  /* 0 is 1 */
+	uint8_t restart;  /* inside a sequence: where it begins again */
 	const char *text; /* the function of core/, and what it does there */
 };
 extern const struct step thread_steps[], operator_steps[];
@@ -163,7 +164,7 @@ enum { IDLE = 0 }; /* every kind's first pc */
 void world_begin(struct world *w);
 unsigned int home_of(unsigned int object);
 bool usable(const struct world *w, unsigned int node);
-unsigned int fallback(unsigned int home, unsigned int i);	   /* node->fallback[i], 0 ends */
+unsigned int fallback(unsigned int home, unsigned int i);	    /* node->fallback[i], 0 ends */
 unsigned int node_target(const struct world *w, unsigned int home); /* sn_node_target() */
 unsigned int table_for(const struct world *w, unsigned int set);    /* table_for() */
 void tables_publish(struct world *w);				    /* sn_tables_publish() */

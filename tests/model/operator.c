@@ -89,7 +89,7 @@ static unsigned int count_usable(const struct world *w)
 {
 	unsigned int count = 0;
 
-	for (unsigned int n = 1; n <= config->nodes; n++)
+	for_each_node(n)
 		count += usable(w, n);
 	return count;
 }
@@ -154,7 +154,7 @@ static bool offline_standin(struct world *w, struct proc *p, unsigned int choice
 {
 	(void)choice;
 	w->standin[p->node] = 0;
-	for (unsigned int n = 1; n <= config->nodes; n++)
+	for_each_node(n)
 		if (n != p->node && w->standin[n] == p->node) {
 			w->standin[n] = 0;
 			p->mask |= (uint8_t)BIT(n);
@@ -200,8 +200,7 @@ static bool offline_publish(struct world *w, struct proc *p, unsigned int choice
 {
 	(void)choice;
 	tables_publish(w);
-	p->pc = mutation != NO_FENCE ? OF_FENCE
-		: mutation != NO_PASSED_LOCKS ? OF_PASS : OF_TABLES;
+	p->pc = mutation != NO_FENCE ? OF_FENCE : mutation != NO_PASSED_LOCKS ? OF_PASS : OF_TABLES;
 	return true;
 }
 
@@ -254,8 +253,10 @@ static void drain_tables(struct proc *p, unsigned int node, bool to_slabs, uint8
 
 static bool offline_tables(struct world *w, struct proc *p, unsigned int choice)
 {
-	(void)w, (void)choice;
-	if (mutation == DRAIN_FIRST)
+	(void)choice;
+	/* From here on, before the code says so: a stronger demand. */
+	w->acked |= (uint8_t)BIT(p->node);
+	if (mutation == DRAIN_FIRST || mutation == DRAIN_ONCE)
 		p->pc = OF_ACK;
 	else
 		drain_tables(p, p->node, true, OF_ACK);
@@ -269,8 +270,7 @@ static void count_next(struct proc *p)
 
 static bool offline_ack(struct world *w, struct proc *p, unsigned int choice)
 {
-	(void)choice;
-	w->acked |= (uint8_t)BIT(p->node);
+	(void)w, (void)choice;
 	p->sub = p->found = 0;
 	if (mutation == DRAIN_FIRST)
 		count_next(p);
@@ -516,7 +516,7 @@ static bool abandon_loans(struct world *w, struct proc *p, unsigned int choice)
 	(void)choice;
 	if (!lock_lifecycle(w))
 		return false;
-	for (unsigned int n = 1; n <= config->nodes; n++)
+	for_each_node(n)
 		if (HAS(p->mask, n) && w->standin[n] == 0 && w->state[n] == OFFLINE) {
 			w->standin[n] = p->node;
 			w->lent_to[n] |= (uint8_t)BIT(p->node);
@@ -603,7 +603,7 @@ static bool loans_recall(struct world *w, struct proc *p, unsigned int choice)
 	(void)choice;
 	if (HAS(w->lifecycle_lock, 0))
 		return false;
-	for (unsigned int n = 1; n <= config->nodes; n++) {
+	for_each_node(n) {
 		if (w->state[n] != OFFLINE || w->standin[n] == 0 ||
 		    w->standin[n] == node_target(w, n))
 			continue;
@@ -674,8 +674,10 @@ static bool empty_republish(struct world *w, struct proc *p, unsigned int choice
 }
 
 const struct step operator_steps[] = {
-	[O_IDLE] = {begin, COMMANDS, 0, "sn_offline, sn_online: claim, publish GOING_*; sn_tables_reap"},
-	[OF_STANDIN] = {offline_standin, 1, 0, "claim_all: sn_standin = none, recall_loans, unlocks"},
+	[O_IDLE] = {begin, COMMANDS, 0,
+		    "sn_offline, sn_online: claim, publish GOING_*; sn_tables_reap"},
+	[OF_STANDIN] = {offline_standin, 1, 0,
+			"claim_all: sn_standin = none, recall_loans, unlocks"},
 	[OF_VETO] = {offline_veto, 2, 0, "close_one: step(going-offline); choice 1: vetoed"},
 	[OF_CLOSE] = {offline_close, 1, 0, "sn_drain_close: sn_tables_close"},
 	[OF_PUBLISH] = {offline_publish, 1, 0, "sn_tables_close: sn_tables_publish"},
@@ -688,24 +690,30 @@ const struct step operator_steps[] = {
 	[DS_SHARED] = {stores_shared, 1, 0, "drain_pass: sn_cache_drain_shared"},
 	[CO_FIRST] = {count_first, 1, 0, "sn_drain_live: in_hand"},
 	[CO_SECOND] = {count_second, 1, 0, "sn_drain_live: large_blocks"},
-	[CO_LISTS] = {count_lists, 2, 0, "sn_drain_live: cache_out; policy_strict; choice 1: looks again"},
+	[CO_LISTS] = {count_lists, 2, 0,
+		      "sn_drain_live: cache_out; policy_strict; choice 1: looks again"},
 	[CM_STATE] = {commit_state, 1, 0, "commit: publishes OFFLINE"},
 	[CM_STANDIN] = {commit_standin, 1, 0, "commit: find_standins, unlocks"},
 	[RB_STATE] = {rollback_state, 1, 0, "roll_back: publish_online, state"},
-	[RB_STANDIN] = {rollback_standin, 1, 0, "publish_online: sn_standin, find_standins, unlocks"},
+	[RB_STANDIN] = {rollback_standin, 1, 0,
+			"publish_online: sn_standin, find_standins, unlocks"},
 	[RB_OPEN] = {rollback_open, 1, 0, "roll_back: sn_tables_open"},
 	[RB_PUBLISH] = {rollback_publish, 1, 0, "sn_tables_open: sn_tables_publish"},
 	[AB_LOANS] = {abandon_loans, 1, 0, "abandon: gives loans back, publish_online, state"},
-	[AB_STANDIN] = {abandon_standin, 1, 0, "publish_online: sn_standin, find_standins, unlocks"},
+	[AB_STANDIN] = {abandon_standin, 1, 0,
+			"publish_online: sn_standin, find_standins, unlocks"},
 	[AB_PUBLISH] = {abandon_publish, 1, 0, "abandon: sn_tables_publish"},
-	[ON_STANDIN] = {online_standin, 1, 0, "sn_online: ends the loan, unlocks"},
+	[ON_STANDIN] = {online_standin, 1, 0,
+			"sn_online: sn_standin = none, copies lent_to, unlocks"},
 	[ON_STATE] = {online_state, 1, 0, "online_commit: publish_online, state"},
 	[ON_COMMIT] = {online_commit, 1, 0, "publish_online: sn_standin, find_standins, unlocks"},
 	[ON_OPEN] = {online_open, 1, 0, "online_commit: sn_tables_open"},
 	[ON_PUBLISH] = {online_publish, 1, 0, "sn_tables_open: sn_tables_publish"},
 	[ML_RECALL] = {loans_recall, 1, 0, "move_loans: recalls"},
 	[ML_LEND] = {loans_lend, 1, 0, "move_loans: find_standins"},
-	[ET_CLOSE] = {empty_close, 1, 0, "empty_tables, with_tables_closed: sn_tables_close"},
+	[ET_CLOSE] = {empty_close, 1, 0,
+		      "empty_tables (end_loans, move_loans, abandon), with_tables_closed: "
+		      "sn_tables_close"},
 	[ET_PUBLISH] = {empty_publish, 1, 0, "sn_tables_close: sn_tables_publish"},
 	[ET_FENCE] = {empty_fence, 1, 0, "empty_tables: sn_tables_fence"},
 	[ET_OPEN] = {empty_open, 1, 0, "empty_tables: sn_tables_open"},

@@ -332,9 +332,8 @@ static void push_failed(struct proc *p, bool accepted)
 
 static bool push_read(struct world *w, struct proc *p, unsigned int choice)
 {
-	uint8_t standin = mutation == STANDIN_OUTSIDE
-				  ? p->standin
-				  : w->standin[home_of(p->hand[p->n - 1])];
+	uint8_t standin =
+		mutation == STANDIN_OUTSIDE ? p->standin : w->standin[home_of(p->hand[p->n - 1])];
 	bool accepted, room;
 
 	(void)choice;
@@ -549,9 +548,11 @@ static bool begin(struct world *w, struct proc *p, unsigned int choice)
 }
 
 const struct step thread_steps[] = {
-	[T_IDLE] = {begin, 1 + OBJECTS, 0, "begins: sn_malloc (choice 0), or sn_free of object CHOICE"},
+	[T_IDLE] = {begin, 1 + OBJECTS, 0,
+		    "begins: sn_malloc (choice 0), or sn_free of object CHOICE"},
 	[POP_LOAD] = {load_word, 1, 0, "sn_rseq_pop, sn_locked_pop: loads the word"},
-	[POP_READ] = {read_top, 1, POP_LOAD, "sn_rseq_pop: reads top and object (lock_table: locks)"},
+	[POP_READ] = {read_top, 1, POP_LOAD,
+		      "sn_rseq_pop: reads top and object (lock_table: locks)"},
 	[POP_COMMIT] = {pop_commit, 1, POP_LOAD, "sn_rseq_pop: stores top; malloc returns"},
 	[RF_ENSURE] = {refill_ensure, 1, 0, "refill: prepare_table, sn_table_ensure"},
 	[RF_TARGET] = {refill_target, 1, 0, "refill_any: sn_node_target"},

@@ -54,7 +54,7 @@ static void place_object(struct world *w, unsigned int o)
 void world_begin(struct world *w)
 {
 	memset(w, 0, sizeof(*w));
-	for (unsigned int n = 1; n <= config->nodes; n++) {
+	for_each_node(n) {
 		bool away = n == config->lent.away;
 
 		w->state[n] = away ? OFFLINE : ONLINE;
@@ -101,14 +101,14 @@ unsigned int table_for(const struct world *w, unsigned int set)
 
 void tables_publish(struct world *w)
 {
-	for (unsigned int set = 1; set <= config->nodes; set++)
+	for_each_node(set)
 		for (unsigned int cpu = 0; cpu < config->cpus; cpu++)
 			w->word[set][cpu] = (uint8_t)table_for(w, set);
 }
 
 void find_standins(struct world *w)
 {
-	for (unsigned int n = 1; n <= config->nodes; n++) {
+	for_each_node(n) {
 		if (w->state[n] != OFFLINE || w->standin[n] != 0)
 			continue;
 		w->standin[n] = (uint8_t)node_target(w, n);
