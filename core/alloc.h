@@ -39,7 +39,7 @@ SN_INLINE void *sn_malloc(size_t size)
 SN_INLINE void sn_free(void *p)
 {
 	void *const *words = sn_self.fast;
-	size_t number = ((uintptr_t)p - sn_window) >> SN_SEG_SHIFT;
+	size_t number = ((uintptr_t)p - sn_counter_read(sn_window)) >> SN_SEG_SHIFT;
 	unsigned int home, cache;
 
 	if (sn_likely(words != NULL && number < SN_WINDOW_SEGS)) {

@@ -48,8 +48,8 @@
  * a reader sees whole.
  */
 #define sn_counter_set(counter, value) __atomic_store_n(&(counter), (value), __ATOMIC_RELAXED)
-#define sn_counter_add(counter, n)     sn_counter_set(counter, (counter) + (n))
-#define sn_counter_sub(counter, n)     sn_counter_set(counter, (counter) - (n))
+#define sn_counter_add(counter, n)     sn_counter_set(counter, sn_counter_read(counter) + (n))
+#define sn_counter_sub(counter, n)     sn_counter_set(counter, sn_counter_read(counter) - (n))
 #define sn_counter_read(counter)       __atomic_load_n(&(counter), __ATOMIC_RELAXED)
 
 static inline size_t sn_align_up(size_t n, size_t to)

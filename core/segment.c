@@ -28,7 +28,7 @@ static bool in_window(uintptr_t base, uintptr_t end)
 
 	sn_lock_acquire(&window_lock, SN_RANK_META);
 	if (sn_window == 0 && base > span - above)
-		sn_window = (base - (span - above)) & ~(SN_SEG_SIZE - 1);
+		sn_counter_set(sn_window, (base - (span - above)) & ~(SN_SEG_SIZE - 1));
 	inside = base >= sn_window && end - sn_window <= span;
 	sn_lock_release(&window_lock, SN_RANK_META);
 	return inside;

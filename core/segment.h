@@ -95,7 +95,7 @@ extern uintptr_t sn_window;
 
 SN_INLINE unsigned int sn_segmap_entry(const void *p)
 {
-	size_t number = ((uintptr_t)p - sn_window) >> SN_SEG_SHIFT;
+	size_t number = ((uintptr_t)p - sn_counter_read(sn_window)) >> SN_SEG_SHIFT;
 
 	if (sn_unlikely(number >= SN_WINDOW_SEGS))
 		return SN_NODE_NONE;

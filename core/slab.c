@@ -50,7 +50,7 @@ struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache
 	if (cache->ctor != NULL)
 		for (unsigned int i = 0; i < cache->slab_objects; i++)
 			cache->ctor(sn_page_address(slab) + (size_t)i * cache->size);
-	slab->kind = SN_PAGE_SLAB;
+	sn_counter_set(slab->kind, SN_PAGE_SLAB);
 	mark_pages(slab, cache->index);
 	atomic_fetch_add_explicit(&node->slab_pages, cache->slab_pages, memory_order_relaxed);
 	return slab;
@@ -65,7 +65,7 @@ void sn_slab_destroy(struct sn_page *slab)
 		slab[i].head = 0;
 	atomic_fetch_sub_explicit(&sn_node_of_segment(segment)->slab_pages, slab->npages,
 				  memory_order_relaxed);
-	slab->kind = SN_PAGE_BUSY;
+	sn_counter_set(slab->kind, SN_PAGE_BUSY);
 	sn_run_free(slab);
 }
 

@@ -803,9 +803,9 @@ class Guest(Base):
         process = self.start()
         client = process.client()
         process.order("l")
-        client.send("version\n")
         # With a limit of none poll() itself is refused: the control plane leaves quietly.
         try:
+            client.send("version\n")
             while client.read() is not None:
                 pass
         except OSError:

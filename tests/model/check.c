@@ -42,7 +42,8 @@ static unsigned int count_in_tables(const struct world *w, unsigned int o)
 
 static unsigned int count_places(const struct world *w, unsigned int o)
 {
-	unsigned int count = HAS(w->slab, o) + HAS(w->program, o) + count_in_tables(w, o);
+	unsigned int count =
+		HAS(w->slab, o) + HAS(w->program, o) + HAS(w->lost, o) + count_in_tables(w, o);
 
 	for_each_node(n) {
 		count += HAS(w->shared[n], o);
@@ -63,7 +64,7 @@ bool all_idle(const struct world *w)
 	return true;
 }
 
-static bool some_lock_held(const struct world *w)
+bool some_lock_held(const struct world *w)
 {
 	unsigned int held = w->lifecycle_lock | w->batch_lock | w->list_lock | w->page_lock;
 
@@ -122,7 +123,8 @@ static bool something_out(const struct world *w, unsigned int node, bool hands_o
 	for (unsigned int o = 1; o <= OBJECTS; o++) {
 		if (home_of(o) != node)
 			continue;
-		if (hands_only ? HAS(w->program, o) || in_some_hand(w, o) : !HAS(w->slab, o))
+		if (hands_only ? HAS(w->program | w->lost, o) || in_some_hand(w, o)
+			       : !HAS(w->slab, o))
 			return true;
 	}
 	return false;

@@ -90,7 +90,7 @@ static void add(const struct world *w, struct node_of_search from)
 
 static void show_step(uint32_t from, unsigned int proc, unsigned int choice)
 {
-	static const char *const kinds[] = {"", "thread", "blocks", "operator"};
+	static const char *const kinds[] = {"", "thread", "blocks", "operator", "fork"};
 	const struct proc *p = &worlds[from].proc[proc];
 	const struct step *step = step_of(p, &config->proc[proc]);
 

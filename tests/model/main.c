@@ -28,6 +28,7 @@ const char *const mutation_name[NR_MUTATIONS] = {
 	[LOAN_NOT_FENCED] = "loan-not-fenced",
 	[LOAN_FORGOTTEN] = "loan-forgotten",
 	[CLOSED_IS_A_FLAG] = "closed-is-a-flag",
+	[CHILD_KEEPS_CLOSED] = "child-keeps-closed",
 	[COUNTED_LATE] = "counted-late",
 	[COUNTED_BACKWARDS] = "counted-backwards",
 };
@@ -159,6 +160,20 @@ static const struct config configs[] = {
 				      {BRING_ONLINE, 2}}}},
 	},
 	{
+		/* A fork at any moment of an offline of the stand-in (not the nearest node: that
+		 * one was cordoned) and of an online. */
+		.name = "fork",
+		.nodes = 3,
+		.cpus = 1,
+		.lent = {1, 3},
+		.object = {[1] = {1, IN_TABLE, 0, 3}, [2] = {3, IN_SLAB, 0, 0}},
+		.proc = {{.kind = THREAD, .home = 3, .cpu = 0, .ops = 2},
+			 {.kind = OPERATOR,
+			  .ops = 2,
+			  .command = {{MIGRATE, 3}, {BRING_ONLINE, 1}, {STRICT, 1}}},
+			 {.kind = FORKER, .ops = 1}},
+	},
+	{
 		.name = "blocks",
 		.nodes = 2,
 		.cpus = 1,
@@ -184,6 +199,7 @@ static const struct {
 	{DRAIN_FIRST, "offline"},	 {LOAN_NOT_DRAINED, "cycle"},
 	{LOAN_NOT_FENCED, "cycle"},	 {LOAN_FORGOTTEN, "stand-in-leaves"},
 	{CLOSED_IS_A_FLAG, "reaper"},	 {COUNTED_LATE, "blocks"},
+	{CHILD_KEEPS_CLOSED, "fork"},	 {LOAN_FORGOTTEN, "fork"},
 	{COUNTED_BACKWARDS, "blocks"},
 };
 

@@ -539,7 +539,7 @@ static bool blocks_settle(struct world *w, struct proc *p, unsigned int choice)
 	return true;
 }
 
-/* T_IDLE of a thread; of blocks, see first_step(). */
+/* Both kinds begin here. */
 static bool begin(struct world *w, struct proc *p, unsigned int choice)
 {
 	if (config_of(w, p)->kind == THREAD)

@@ -25,7 +25,9 @@ const struct proc_config *config_of(const struct world *w, const struct proc *p)
 
 const struct step *step_of(const struct proc *p, const struct proc_config *pc)
 {
-	return pc->kind == OPERATOR ? &operator_steps[p->pc] : &thread_steps[p->pc];
+	return pc->kind == OPERATOR ? &operator_steps[p->pc]
+	       : pc->kind == FORKER ? &fork_steps[p->pc]
+				    : &thread_steps[p->pc];
 }
 
 static void place_object(struct world *w, unsigned int o)

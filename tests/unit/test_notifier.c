@@ -802,6 +802,7 @@ static struct witness witnesses[STORM_LISTENERS];
 static _Atomic bool stop;
 static _Atomic unsigned int told, vetoed;
 static _Atomic int inside_callback;
+static bool no_vetoes;
 
 /* Both enumerations have the same order: beginning, cancel, end; first of coming then leaving. */
 static int witness_event(struct witness *w, int action, int os_node)
@@ -828,7 +829,7 @@ static int witness_event(struct witness *w, int action, int os_node)
 	sn_free(p);
 	atomic_fetch_add(&told, 1);
 	atomic_fetch_sub(&inside_callback, 1);
-	if (part == 0 && unit_random(&w->seed) % 64 == 0) {
+	if (part == 0 && !no_vetoes && unit_random(&w->seed) % 64 == 0) {
 		atomic_fetch_add(&vetoed, 1);
 		return -EAGAIN;
 	}
@@ -958,13 +959,74 @@ UNIT_TEST(storm)
 
 /* --- fork ---------------------------------------------------------------------------------- */
 
+/* The machine's ledger has a lock of its own, which must be free when a child begins: no thread is
+ * inside the machine while another one forks. */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static const struct sn_placement *ungated;
+
+#define GATED(call)                                                                                \
+	pthread_mutex_lock(&gate);                                                                 \
+	int result = ungated->call;                                                                \
+	pthread_mutex_unlock(&gate);                                                               \
+	return result
+
+static int gated_populate(void *addr, size_t len, unsigned int n)
+{
+	GATED(populate(addr, len, n));
+}
+
+static void gated_depopulate(void *addr, size_t len, unsigned int n)
+{
+	pthread_mutex_lock(&gate);
+	ungated->depopulate(addr, len, n);
+	pthread_mutex_unlock(&gate);
+}
+
+static int gated_bind(void *addr, size_t len, unsigned int n, const struct sn_nodemask *allowed)
+{
+	GATED(bind_range(addr, len, n, allowed));
+}
+
+static int gated_move(void *addr, size_t len, unsigned int target, struct sn_move_result *moved)
+{
+	GATED(move(addr, len, target, moved));
+}
+
+static int gated_query(void *addr, size_t npages, int *nodes)
+{
+	GATED(query(addr, npages, nodes));
+}
+
+static int gated_restore(void *addr, size_t len, unsigned int n)
+{
+	GATED(restore(addr, len, n));
+}
+
+static void start_gated(unsigned int nodes)
+{
+	static struct sn_placement gated;
+
+	unit_start(nodes);
+	ungated = sn_placement;
+	gated = *sn_placement;
+	gated.populate = gated_populate;
+	gated.depopulate = gated_depopulate;
+	gated.bind_range = gated_bind;
+	gated.move = gated_move;
+	gated.query = gated_query;
+	gated.restore = gated_restore;
+	sn_placement = &gated;
+}
+
 static pid_t fork_here(void)
 {
 	pid_t pid;
 
 	sn_core_fork_prepare();
+	pthread_mutex_lock(&gate);
 	pid = fork();
 	CHECK(pid >= 0);
+	pthread_mutex_unlock(&gate);
 	if (pid == 0) {
 		alarm(60);
 		sn_core_fork_child();
@@ -1022,7 +1084,7 @@ UNIT_TEST(fork_during_a_transition)
 
 	if (!can_fork())
 		return;
-	unit_start(2);
+	start_gated(2);
 	join_in(&mem, 0);
 	join_in(&node, 0);
 	p = sn_malloc_node(64, NODE);
@@ -1048,7 +1110,7 @@ UNIT_TEST(fork_during_a_stall)
 
 	if (!can_fork())
 		return;
-	unit_start(2);
+	start_gated(2);
 	prepare_stall("going-offline");
 	mem.inside = stall;
 	join_in(&mem, 0);
@@ -1085,7 +1147,7 @@ UNIT_TEST(fork_inside_a_callback)
 
 	if (!can_fork())
 		return;
-	unit_start(2);
+	start_gated(2);
 	mem.inside = node.inside = fork_inside;
 	join_in(&mem, 0);
 	join_in(&node, 0);
@@ -1119,7 +1181,7 @@ UNIT_TEST(fork_in_a_storm)
 
 	if (!can_fork())
 		return;
-	unit_start(STORM_NODES);
+	start_gated(STORM_NODES);
 	for (uintptr_t i = 0; i < 2; i++) {
 		threads[i] = unit_thread(come_and_go, (void *)i);
 		threads[2 + i] = unit_thread(change_nodes, (void *)i);
@@ -1131,7 +1193,9 @@ UNIT_TEST(fork_in_a_storm)
 		if (pid == 0) {
 			struct listener child = {.name = "c", .refuse = NOTHING};
 
-			/* Witnesses of the parent are in the middle of anything. */
+			/* Witnesses of the parent are in the middle of anything; one that was just
+			 * being registered may stay. */
+			no_vetoes = true;
 			for (unsigned int w = 0; w < STORM_LISTENERS; w++) {
 				int id = witnesses[w].id;
 
@@ -1144,10 +1208,10 @@ UNIT_TEST(fork_in_a_storm)
 			atomic_store(&inside_callback, 0);
 			join_in(&child, 0);
 			for (unsigned int n = FIRST; n < FIRST + STORM_NODES; n++)
-				unit_online(n);
+				CHECK_EQUAL(unit_online(n), 0);
 			tape[0] = '\0';
 			CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
-			CHECK(strstr(tape, "c:going-offline/1 c:offline/1 ") != NULL);
+			TAPE("c:going-offline/1 c:offline/1 ");
 			_exit(0);
 		}
 		child_ends(pid);
