@@ -71,6 +71,8 @@ void sn_count_cpus(struct sn_core_config *config)
 	}
 	for (size_t i = 0; i < SN_ARRAY_SIZE(mask); i++)
 		config->nr_shards += (unsigned int)__builtin_popcountll(mask[i]);
+	/* More than CPUs: a thread that is preempted inside a shard keeps it for a while. */
+	config->nr_shards = sn_max(config->nr_shards * 8, 16u);
 	errno = saved;
 }
 
