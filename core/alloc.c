@@ -181,7 +181,7 @@ SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 	struct sn_thread *self = &sn_self;
 	void *object;
 
-	if (sn_unlikely(self->internal > 0 || !sn_thread_setup(self)))
+	if (sn_unlikely(self->internal > 0 || (!self->ready && !sn_thread_setup(self))))
 		return internal_alloc(cache);
 	if (sn_unlikely(sn_hardened > 0))
 		return direct_alloc(self, cache);

@@ -20,14 +20,14 @@
 
 typedef void lock_fn(struct sn_lock *lock, enum sn_lock_rank rank);
 
-static void each_table(lock_fn *fn)
+static void each_table(void (*fn)(struct sn_table *table))
 {
 	for_each_node(n)
 		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
 			struct sn_table *table = sn_table_at(n, cpu);
 
 			if (table != NULL)
-				fn(&table->lock, SN_RANK_TABLE);
+				fn(table);
 		}
 }
 
@@ -63,6 +63,11 @@ static void reset(struct sn_lock *lock, enum sn_lock_rank rank)
 	sn_lock_reset(lock);
 }
 
+static void reset_table(struct sn_table *table)
+{
+	sn_lock_reset(&table->lock);
+}
+
 void sn_core_fork_prepare(void)
 {
 	sn_core_early();
@@ -70,7 +75,7 @@ void sn_core_fork_prepare(void)
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
 	sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
-	each_table(sn_lock_acquire);
+	each_table(sn_table_lock);
 	each_alien(sn_lock_acquire);
 	each_list(sn_lock_acquire);
 	each_node_lock(sn_lock_acquire);
@@ -87,7 +92,7 @@ void sn_core_fork_parent(void)
 	each_node_lock(sn_lock_release);
 	each_list(sn_lock_release);
 	each_alien(sn_lock_release);
-	each_table(sn_lock_release);
+	each_table(sn_table_unlock);
 	sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
 	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -102,7 +107,7 @@ void sn_core_fork_child(void)
 	each_node_lock(reset);
 	each_list(reset);
 	each_alien(reset);
-	each_table(reset);
+	each_table(reset_table);
 	sn_lock_reset(&sn_batch_lock);
 	sn_lock_reset(&sn_tables_lock);
 	sn_lock_reset(&sn_lifecycle_lock);

@@ -59,7 +59,8 @@ struct sn_transition {
 	_Atomic uint32_t phase;		 /* enum sn_phase */
 	_Atomic uint32_t cancel;	 /* somebody wants it undone */
 	_Atomic uint32_t finished;	 /* counts transitions that ended: joiners sleep on it */
-	char veto[32];			 /* who refused after the beginning, "" for nobody */
+	_Atomic bool vetoed;		 /* somebody refused after the beginning */
+	char veto[32];			 /* who; written before `vetoed` is set */
 	struct sn_lifecycle_result last; /* of the one that ended last */
 };
 
@@ -176,7 +177,7 @@ static int claim(struct sn_node *node, bool online, enum sn_policy policy)
 	t->policy = policy;
 	t->begin_ns = sn_now_ns();
 	atomic_store(&t->cancel, 0);
-	t->veto[0] = '\0';
+	atomic_store(&t->vetoed, false);
 	atomic_store(&t->phase, SN_PHASE_CLOSE);
 	return 0;
 }
@@ -536,7 +537,7 @@ static int fail_busy(struct offline *o, int error, const char *why)
 
 static int fail_stopped(struct offline *o)
 {
-	if (o->node->transition->veto[0] != '\0')
+	if (atomic_load(&o->node->transition->vetoed))
 		return result_fail(o->result, -EBUSY, "refused by notifier %s",
 				   o->node->transition->veto);
 	if (cancelled(o))
@@ -1112,7 +1113,7 @@ static int online_carry_out(struct sn_node *node, const struct sn_nodemask *lent
 	if (error != 0)
 		return result_fail(result, error, "the node's memory cannot be made accessible: %s",
 				   sn_errno_name(error));
-	if (node->transition->veto[0] != '\0')
+	if (atomic_load(&node->transition->vetoed))
 		return result_fail(result, -EBUSY, "refused by notifier %s",
 				   node->transition->veto);
 	error = step("structures");
@@ -1217,6 +1218,7 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 
 int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 {
+	char who[32];
 	struct sn_node *node;
 
 	result_begin(result, index);
@@ -1237,6 +1239,15 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 	for_each_node(n) {
 		atomic_fetch_add(&sn_nodes[n]->free_seq, 1);
 		sn_futex_wake(&sn_nodes[n]->free_seq, INT32_MAX);
+	}
+	sn_notifier_running(index, who);
+	if (who[0] != '\0') {
+		/* It takes as long as it takes; the cancel stands, and this answers at once. */
+		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		snprintf(result->message, sizeof(result->message),
+			 "cancelled; notifier %s has yet to return", who);
+		result->state = sn_node_state(node);
+		return 0;
 	}
 	join_transition(node, 0, result);
 	/* The offline's own failure is what was asked for; it may also have been too late. */
@@ -1280,7 +1291,11 @@ void sn_transition_veto(unsigned int index, const char *who)
 {
 	struct sn_transition *t = sn_nodes[index]->transition;
 
-	strncpy(t->veto, who, sizeof(t->veto) - 1);
+	/* Only the first counts: its name may be being read. */
+	if (atomic_load(&t->vetoed))
+		return;
+	snprintf(t->veto, sizeof(t->veto), "%s", who);
+	atomic_store(&t->vetoed, true);
 	atomic_store(&t->cancel, 1);
 	sn_futex_wake(&t->cancel, INT32_MAX);
 	atomic_fetch_add(&sn_nodes[index]->free_seq, 1);

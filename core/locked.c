@@ -35,10 +35,10 @@ static struct sn_table *lock_table(void *const *words, uint16_t *shard)
 
 		if (table == &sn_empty_table)
 			return NULL;
-		if (sn_lock_try(&table->lock, SN_RANK_TABLE)) {
+		if (sn_table_try(table)) {
 			if (__atomic_load_n(word, __ATOMIC_ACQUIRE) == table)
 				return table;
-			sn_lock_release(&table->lock, SN_RANK_TABLE);
+			sn_table_unlock(table);
 		}
 		*shard = (uint16_t)((*shard + 1u) % sn_nr_shards);
 	}
@@ -57,7 +57,7 @@ void *sn_locked_pop(void *const *words, uint16_t *shard, unsigned int cache)
 	object = *slot->top;
 	if (object != NULL)
 		sn_counter_sub(slot->top, 1);
-	sn_lock_release(&table->lock, SN_RANK_TABLE);
+	sn_table_unlock(table);
 	return object;
 }
 
@@ -75,7 +75,7 @@ unsigned int sn_locked_pop_many(void *const *words, uint16_t *shard, unsigned in
 		objects[n++] = *slot->top;
 		sn_counter_sub(slot->top, 1);
 	}
-	sn_lock_release(&table->lock, SN_RANK_TABLE);
+	sn_table_unlock(table);
 	return n;
 }
 
@@ -96,6 +96,6 @@ unsigned int sn_locked_push_many(void *const *words, uint16_t *shard, unsigned i
 			sn_counter_add(slot->top, 1);
 		}
 	}
-	sn_lock_release(&table->lock, SN_RANK_TABLE);
+	sn_table_unlock(table);
 	return n;
 }

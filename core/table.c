@@ -6,6 +6,7 @@
 #include "meta.h"
 #include "rseq.h"
 
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -30,6 +31,13 @@ static uint32_t array_start[SN_NR_CLASSES + 2];	   /* in entries from the arrays
 
 /* Counted, since an offline and the reaper may have the same tables closed at one time. */
 static unsigned int closed_count[SN_MAX_NODES + 1]; /* guarded by sn_tables_lock */
+
+void sn_table_lock(struct sn_table *table)
+{
+	for (unsigned int tries = 0; !sn_table_try(table); tries++)
+		if (tries >= 100)
+			sched_yield();
+}
 
 static void **array_base(struct sn_table *table, unsigned int cache)
 {
@@ -193,8 +201,8 @@ int sn_tables_fence(void)
 			struct sn_table *table = sn_table_at(node, cpu);
 
 			if (table != NULL) {
-				sn_lock_acquire(&table->lock, SN_RANK_TABLE);
-				sn_lock_release(&table->lock, SN_RANK_TABLE);
+				sn_table_lock(table);
+				sn_table_unlock(table);
 			}
 		}
 	return 0;
@@ -206,12 +214,12 @@ static unsigned int take_entries(struct sn_table *table, struct sn_slot *slot, v
 {
 	unsigned int n = 0;
 
-	sn_lock_acquire(&table->lock, SN_RANK_TABLE);
+	sn_table_lock(table);
 	while (n < SN_BATCH_MAX && *slot->top != NULL) {
 		objects[n++] = *slot->top;
 		sn_counter_sub(slot->top, 1);
 	}
-	sn_lock_release(&table->lock, SN_RANK_TABLE);
+	sn_table_unlock(table);
 	return n;
 }
 
@@ -417,12 +425,12 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 		if (!sn_rseq_install(words, SN_SLOT(cache), table, no_array, array))
 			return;
 	} else {
-		sn_lock_acquire(&table->lock, SN_RANK_TABLE);
+		sn_table_lock(table);
 		if (slot->top != no_array)
 			array = NULL;
 		else
 			slot->top = array;
-		sn_lock_release(&table->lock, SN_RANK_TABLE);
+		sn_table_unlock(table);
 		if (array == NULL)
 			return;
 	}

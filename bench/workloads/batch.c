@@ -38,8 +38,8 @@ static void run(const struct bench_params *params)
 }
 
 const struct workload workload_batch = {
-    .name = "batch",
-    .help = "512 objects of a size allocated, then freed in three orders",
-    .min_threads = 1,
-    .run = run,
+	.name = "batch",
+	.help = "512 objects of a size allocated, then freed in three orders",
+	.min_threads = 1,
+	.run = run,
 };

@@ -60,9 +60,9 @@ static void run(const struct bench_params *params)
 }
 
 const struct workload workload_churn = {
-    .name = "churn",
-    .help = "threads replace each other's objects in a table of 8192, end and are succeeded",
-    .min_threads = 1,
-    .max_threads = 512,
-    .run = run,
+	.name = "churn",
+	.help = "threads replace each other's objects in a table of 8192, end and are succeeded",
+	.min_threads = 1,
+	.max_threads = 512,
+	.run = run,
 };

@@ -20,7 +20,7 @@
 static const struct band {
 	size_t low, high;
 } bands[] = {
-    {64, 128}, {500, 1500}, {150, 300}, {4000, 12000}, {80, 100}, {1000, 5000}, {256, 700},
+	{64, 128}, {500, 1500}, {150, 300}, {4000, 12000}, {80, 100}, {1000, 5000}, {256, 700},
 };
 
 static atomic_ullong live_at_end;
@@ -99,9 +99,9 @@ static void run(const struct bench_params *params)
 }
 
 const struct workload workload_frag = {
-    .name = "frag",
-    .help = "twelve phases of changing sizes within 48 MiB live, few objects survive each",
-    .min_threads = 1,
-    .max_threads = 64,
-    .run = run,
+	.name = "frag",
+	.help = "twelve phases of changing sizes within 48 MiB live, few objects survive each",
+	.min_threads = 1,
+	.max_threads = 64,
+	.run = run,
 };

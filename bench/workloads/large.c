@@ -55,8 +55,8 @@ static void run(const struct bench_params *params)
 }
 
 const struct workload workload_large = {
-    .name = "large",
-    .help = "blocks of 64 KiB to 16 MiB allocated, touched whole or in part, freed",
-    .min_threads = 1,
-    .run = run,
+	.name = "large",
+	.help = "blocks of 64 KiB to 16 MiB allocated, touched whole or in part, freed",
+	.min_threads = 1,
+	.run = run,
 };

@@ -57,7 +57,7 @@ static double in_seconds(struct timeval time)
 static void touch_and_exit(size_t bytes)
 {
 	char *memory =
-	    mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		_exit(1);

@@ -54,15 +54,15 @@ static void run_wide(const struct bench_params *params)
 }
 
 const struct workload workload_live_small = {
-    .name = "live-small",
-    .help = "1024 live objects a thread, random replacement; 16 to 272 bytes",
-    .min_threads = 1,
-    .run = run_small,
+	.name = "live-small",
+	.help = "1024 live objects a thread, random replacement; 16 to 272 bytes",
+	.min_threads = 1,
+	.run = run_small,
 };
 
 const struct workload workload_live_wide = {
-    .name = "live-wide",
-    .help = "1024 live objects a thread, random replacement; 16 bytes to 32 KiB",
-    .min_threads = 1,
-    .run = run_wide,
+	.name = "live-wide",
+	.help = "1024 live objects a thread, random replacement; 16 bytes to 32 KiB",
+	.min_threads = 1,
+	.run = run_wide,
 };

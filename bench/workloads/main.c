@@ -24,10 +24,10 @@
 #define MAX_REPORTS 16
 
 static const struct workload *const workloads[] = {
-    &workload_pairs, &workload_batch,	 &workload_live_small,	 &workload_live_wide,
-    &workload_churn, &workload_prodcons, &workload_mixed_runs,	 &workload_mixed_ages,
-    &workload_relay, &workload_swarm,	 &workload_share_active, &workload_share_passive,
-    &workload_large, &workload_regrow,	 &workload_frag,
+	&workload_pairs, &workload_batch,    &workload_live_small,   &workload_live_wide,
+	&workload_churn, &workload_prodcons, &workload_mixed_runs,   &workload_mixed_ages,
+	&workload_relay, &workload_swarm,    &workload_share_active, &workload_share_passive,
+	&workload_large, &workload_regrow,   &workload_frag,
 };
 
 static struct {

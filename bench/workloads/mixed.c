@@ -128,15 +128,15 @@ static void run_ages(const struct bench_params *params)
 }
 
 const struct workload workload_mixed_runs = {
-    .name = "mixed-runs",
-    .help = "runs of equal objects, most freed at once, one in eight kept long",
-    .min_threads = 1,
-    .run = run_runs,
+	.name = "mixed-runs",
+	.help = "runs of equal objects, most freed at once, one in eight kept long",
+	.min_threads = 1,
+	.run = run_runs,
 };
 
 const struct workload workload_mixed_ages = {
-    .name = "mixed-ages",
-    .help = "each object with a lifetime of its own, short, medium and long",
-    .min_threads = 1,
-    .run = run_ages,
+	.name = "mixed-ages",
+	.help = "each object with a lifetime of its own, short, medium and long",
+	.min_threads = 1,
+	.run = run_ages,
 };

@@ -132,16 +132,16 @@ static void run_swarm(const struct bench_params *params)
 }
 
 const struct workload workload_relay = {
-    .name = "relay",
-    .help = "short-lived threads that take over and hand on 2000 objects each",
-    .min_threads = 1,
-    .run = run_relay,
+	.name = "relay",
+	.help = "short-lived threads that take over and hand on 2000 objects each",
+	.min_threads = 1,
+	.run = run_relay,
 };
 
 const struct workload workload_swarm = {
-    .name = "swarm",
-    .help = "waves of 256 threads alive at once, which leave survivors and die",
-    .min_threads = 1,
-    .max_threads = 1,
-    .run = run_swarm,
+	.name = "swarm",
+	.help = "waves of 256 threads alive at once, which leave survivors and die",
+	.min_threads = 1,
+	.max_threads = 1,
+	.run = run_swarm,
 };

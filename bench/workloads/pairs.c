@@ -26,8 +26,8 @@ static void run(const struct bench_params *params)
 }
 
 const struct workload workload_pairs = {
-    .name = "pairs",
-    .help = "one malloc, one free, again and again; 16 to 1000 bytes",
-    .min_threads = 1,
-    .run = run,
+	.name = "pairs",
+	.help = "one malloc, one free, again and again; 16 to 1000 bytes",
+	.min_threads = 1,
+	.run = run,
 };

@@ -85,8 +85,8 @@ static void run(const struct bench_params *whole)
 }
 
 const struct workload workload_prodcons = {
-    .name = "prodcons",
-    .help = "half of the threads allocate, the other half free; 16 to 512 bytes",
-    .min_threads = 2,
-    .run = run,
+	.name = "prodcons",
+	.help = "half of the threads allocate, the other half free; 16 to 512 bytes",
+	.min_threads = 2,
+	.run = run,
 };

@@ -84,8 +84,8 @@ static void run(const struct bench_params *params)
 }
 
 const struct workload workload_regrow = {
-    .name = "regrow",
-    .help = "64 buffers a thread grow by realloc, by bytes and by half, up to 8 MiB",
-    .min_threads = 1,
-    .run = run,
+	.name = "regrow",
+	.help = "64 buffers a thread grow by realloc, by bytes and by half, up to 8 MiB",
+	.min_threads = 1,
+	.run = run,
 };

@@ -62,15 +62,15 @@ static void run_passive(const struct bench_params *params)
 }
 
 const struct workload workload_share_active = {
-    .name = "share-active",
-    .help = "threads write small objects of their own; do they share cache lines?",
-    .min_threads = 2,
-    .run = run_active,
+	.name = "share-active",
+	.help = "threads write small objects of their own; do they share cache lines?",
+	.min_threads = 2,
+	.run = run_active,
 };
 
 const struct workload workload_share_passive = {
-    .name = "share-passive",
-    .help = "the same after freeing neighbouring objects that another thread made",
-    .min_threads = 2,
-    .run = run_passive,
+	.name = "share-passive",
+	.help = "the same after freeing neighbouring objects that another thread made",
+	.min_threads = 2,
+	.run = run_passive,
 };

@@ -80,7 +80,7 @@ static size_t fake_room(unsigned int node)
 }
 
 static const struct sn_placement placement = {
-    .name = "simulated", .reason = "a \"test\"", .cpus = fake_cpus, .room = fake_room};
+	.name = "simulated", .reason = "a \"test\"", .cpus = fake_cpus, .room = fake_room};
 const struct sn_placement *sn_placement = &placement;
 
 const char *sn_phase_name(enum sn_phase phase)
@@ -111,7 +111,7 @@ const char *sn_errno_name(int error)
 
 unsigned int sn_node_find(int os_number)
 {
-	for_each_node (n)
+	for_each_node(n)
 		if (sn_nodes[n]->os_number == os_number)
 			return n;
 	return SN_NODE_NONE;
@@ -120,7 +120,7 @@ unsigned int sn_node_find(int os_number)
 void sn_node_usable_mask(struct sn_nodemask *mask)
 {
 	memset(mask, 0, sizeof(*mask));
-	for_each_node (n)
+	for_each_node(n)
 		sn_mask_add(mask, n);
 }
 
@@ -191,7 +191,7 @@ static void tell(const struct sn_offline_request *req, unsigned int node, enum s
 		 uint64_t done, uint64_t total)
 {
 	struct sn_progress progress = {
-	    .os_node = sn_nodes[node]->os_number, .phase = phase, .done = done, .total = total};
+		.os_node = sn_nodes[node]->os_number, .phase = phase, .done = done, .total = total};
 
 	if (req->progress)
 		req->progress(req->arg, &progress);
@@ -379,7 +379,7 @@ unsigned int sn_fallback(unsigned int node, unsigned int *order, unsigned int ma
 {
 	unsigned int count = 0;
 
-	for_each_node (n)
+	for_each_node(n)
 		if (n != node && count < max)
 			order[count++] = n;
 	return count;
@@ -421,10 +421,10 @@ static int fake_move(unsigned int from, const struct sn_nodemask *to, struct sn_
 static void refuse_close_range(void)
 {
 	struct sock_filter code[] = {
-	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 436, 0, 1),
-	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 436, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
 

@@ -119,7 +119,8 @@ static void many(void)
 			unsigned char *p;
 
 			snprintf(name, sizeof(name), "test-%d", n);
-			cache[n] = api.create(name, 16 + (size_t)(n * 37 + round * 501) % 3000, 0, NULL);
+			cache[n] = api.create(name, 16 + (size_t)(n * 37 + round * 501) % 3000, 0,
+					      NULL);
 			if (!cache[n])
 				break;
 			p = api.alloc(cache[n]);
@@ -194,8 +195,8 @@ static void nodes(void)
 }
 
 static const struct row rows[] = {
-	{"life", life},	  {"constructor", constructor}, {"refused", refused},
-	{"many", many},	  {"threads", threads},		{"nodes", nodes},
+	{"life", life}, {"constructor", constructor}, {"refused", refused},
+	{"many", many}, {"threads", threads},	      {"nodes", nodes},
 };
 
 int main(int argc, char **argv)

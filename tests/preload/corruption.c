@@ -226,19 +226,19 @@ MAY(double_large)
 	}
 
 static const struct row rows[] = {
-    PAIR(foreign_stack, do_stack),
-    PAIR(foreign_mmap, do_mmap),
-    PAIR(foreign_static, do_static),
-    PAIR(foreign_unmapped, do_unmapped),
-    PAIR(foreign_low, do_low),
-    PAIR(foreign_high, do_high),
-    PAIR(foreign_realloc, do_realloc),
-    PAIR(foreign_thread, do_thread),
-    PAIR(beyond, do_beyond),
-    PAIR(middle_small, do_middle_small),
-    PAIR(middle_large, do_middle_large),
-    PAIR(double_small, do_double_small),
-    PAIR(double_large, do_double_large),
+	PAIR(foreign_stack, do_stack),
+	PAIR(foreign_mmap, do_mmap),
+	PAIR(foreign_static, do_static),
+	PAIR(foreign_unmapped, do_unmapped),
+	PAIR(foreign_low, do_low),
+	PAIR(foreign_high, do_high),
+	PAIR(foreign_realloc, do_realloc),
+	PAIR(foreign_thread, do_thread),
+	PAIR(beyond, do_beyond),
+	PAIR(middle_small, do_middle_small),
+	PAIR(middle_large, do_middle_large),
+	PAIR(double_small, do_double_small),
+	PAIR(double_large, do_double_large),
 };
 
 int main(int argc, char **argv)

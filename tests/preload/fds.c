@@ -234,9 +234,9 @@ static void close_race(void)
 }
 
 static const struct row rows[] = {
-    {"invisible", invisible}, {"not-inherited", not_inherited},	  {"_fd-list", fd_list},
-    {"close-all", close_all}, {"close-standard", close_standard}, {"none-left", none_left},
-    {"daemon", as_daemon},    {"close-race", close_race},
+	{"invisible", invisible}, {"not-inherited", not_inherited},   {"_fd-list", fd_list},
+	{"close-all", close_all}, {"close-standard", close_standard}, {"none-left", none_left},
+	{"daemon", as_daemon},	  {"close-race", close_race},
 };
 
 int main(int argc, char **argv)

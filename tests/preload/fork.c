@@ -327,8 +327,8 @@ static void bare(void)
 
 	start_busy(t, 4);
 	for (int i = 0; i < 200; i++) {
-		pid_t pid =
-		    i & 1 ? _Fork() : (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+		pid_t pid = i & 1 ? _Fork()
+				  : (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 
 		CHECK(pid >= 0);
 		if (pid == 0) {
@@ -463,19 +463,19 @@ static void big_heap(void)
 }
 
 static const struct row rows[] = {
-    {"threads", with_threads},
-    {"many-forkers", many_forkers},
-    {"nested", nested},
-    {"apart", apart},
-    {"atfork", atfork_handlers},
-    {"signal-handler", in_handler},
-    {"signal-handler-threads", in_handler_threads},
-    {"bare", bare},
-    {"vfork-exec", vfork_exec},
-    {"vfork-malloc", vfork_malloc},
-    {"posix-spawn", spawn},
-    {"popen-system", popen_system},
-    {"big-heap", big_heap},
+	{"threads", with_threads},
+	{"many-forkers", many_forkers},
+	{"nested", nested},
+	{"apart", apart},
+	{"atfork", atfork_handlers},
+	{"signal-handler", in_handler},
+	{"signal-handler-threads", in_handler_threads},
+	{"bare", bare},
+	{"vfork-exec", vfork_exec},
+	{"vfork-malloc", vfork_malloc},
+	{"posix-spawn", spawn},
+	{"popen-system", popen_system},
+	{"big-heap", big_heap},
 };
 
 int main(int argc, char **argv)

@@ -154,7 +154,7 @@ static void small_stack(void)
 	stack_t ss = {.ss_size = size};
 
 	ss.ss_sp =
-	    mmap(NULL, size + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mmap(NULL, size + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(ss.ss_sp != MAP_FAILED);
 	CHECK(mprotect(ss.ss_sp, 4096, PROT_NONE) == 0);
 	ss.ss_sp = (char *)ss.ss_sp + 4096;
@@ -245,13 +245,13 @@ static void mask_kept(void)
 }
 
 static const struct row rows[] = {
-    {"profile-timer", profile_timer},
-    {"direct-signals", direct_signals},
-    {"allocating-handler", allocating_handler},
-    {"small-stack", small_stack},
-    {"small-thread-stack", small_thread_stack},
-    {"fault-and-jump", fault_and_jump},
-    {"mask-kept", mask_kept},
+	{"profile-timer", profile_timer},
+	{"direct-signals", direct_signals},
+	{"allocating-handler", allocating_handler},
+	{"small-stack", small_stack},
+	{"small-thread-stack", small_thread_stack},
+	{"fault-and-jump", fault_and_jump},
+	{"mask-kept", mask_kept},
 };
 
 int main(int argc, char **argv)

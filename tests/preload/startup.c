@@ -190,8 +190,8 @@ static void key_destructors(void)
 		if (i == THREADS / 10)
 			before = rss_kib();
 	}
-	CHECK_MSG(destroyed ==
-		      2UL * THREADS * (LAST_KEY - FIRST_KEY + 1) * PTHREAD_DESTRUCTOR_ITERATIONS,
+	CHECK_MSG(destroyed == 2UL * THREADS * (LAST_KEY - FIRST_KEY + 1) *
+				       PTHREAD_DESTRUCTOR_ITERATIONS,
 		  "%lu destructors ran", destroyed);
 	CHECK_MSG(rss_kib() - before < 4096, "RSS grew by %ld KiB", rss_kib() - before);
 }
@@ -279,15 +279,15 @@ static void bare_environment(void)
 }
 
 static const struct row rows[] = {
-    {"preinit", preinit},
-    {"atexit", at_exit},
-    {"atexit-threads", at_exit_threads},
-    {"quick-exit", at_quick},
-    {"key-destructors", key_destructors},
-    {"tls-destructors", tls_destructors},
-    {"brief", brief},
-    {"bare-environment", bare_environment},
-    {"_nothing", nothing},
+	{"preinit", preinit},
+	{"atexit", at_exit},
+	{"atexit-threads", at_exit_threads},
+	{"quick-exit", at_quick},
+	{"key-destructors", key_destructors},
+	{"tls-destructors", tls_destructors},
+	{"brief", brief},
+	{"bare-environment", bare_environment},
+	{"_nothing", nothing},
 };
 
 int main(int argc, char **argv)

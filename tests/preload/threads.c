@@ -539,17 +539,17 @@ static void last_cpu(void)
 }
 
 static const struct row rows[] = {
-    {"first-operation", first_operation},
-    {"free-only", free_only},
-    {"outlive", outlive},
-    {"cross-free", cross_free},
-    {"churn", churn},
-    {"realloc-elsewhere", realloc_elsewhere},
-    {"migration-storm", migration_storm},
-    {"dlopen-loop", dlopen_loop},
-    {"close-self", close_self},
-    {"cancel", cancel},
-    {"last-cpu", last_cpu},
+	{"first-operation", first_operation},
+	{"free-only", free_only},
+	{"outlive", outlive},
+	{"cross-free", cross_free},
+	{"churn", churn},
+	{"realloc-elsewhere", realloc_elsewhere},
+	{"migration-storm", migration_storm},
+	{"dlopen-loop", dlopen_loop},
+	{"close-self", close_self},
+	{"cancel", cancel},
+	{"last-cpu", last_cpu},
 };
 
 int main(int argc, char **argv)

@@ -53,13 +53,13 @@ static inline uintptr_t test_window_base(void)
 static inline struct sn_module_args test_args(const char *description, const char *capacity)
 {
 	struct sn_module_args args = {
-	    .description = description,
-	    .node_capacity = capacity,
-	    .placement = "preferred",
-	    .first_index = FIRST,
-	    .meta_alloc = test_meta_alloc,
-	    .warn = test_warn,
-	    .window_base = test_window_base,
+		.description = description,
+		.node_capacity = capacity,
+		.placement = "preferred",
+		.first_index = FIRST,
+		.meta_alloc = test_meta_alloc,
+		.warn = test_warn,
+		.window_base = test_window_base,
 	};
 
 	warnings = 0;
@@ -84,7 +84,8 @@ static inline const struct sn_placement *machine(const char *description, const 
 	char message[200];
 
 	assert_int_equal(
-	    discover_from(description, capacity, false, &topology, message, sizeof(message)), 0);
+		discover_from(description, capacity, false, &topology, message, sizeof(message)),
+		0);
 	return topology.placement;
 }
 

@@ -86,10 +86,10 @@ static void test_child_keeps_its_place(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_nodes_take_turns),
-	    cmocka_unit_test(test_uneven_nodes),
-	    cmocka_unit_test(test_nodes_without_cpus_are_left_out),
-	    cmocka_unit_test(test_child_keeps_its_place),
+		cmocka_unit_test(test_nodes_take_turns),
+		cmocka_unit_test(test_uneven_nodes),
+		cmocka_unit_test(test_nodes_without_cpus_are_left_out),
+		cmocka_unit_test(test_child_keeps_its_place),
 	};
 
 	return cmocka_run_group_tests_name("cpus", tests, NULL, NULL);

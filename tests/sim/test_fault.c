@@ -110,9 +110,9 @@ static void test_moves(void **state)
 		const char *spec;
 		size_t busy, shared, no_room, failed;
 	} cases[] = {
-	    {"move", 8, 0, 0, 0},	 {"move=EACCES", 0, 8, 0, 0},
-	    {"move=ENOMEM", 0, 0, 8, 0}, {"move=EIO", 0, 0, 0, 8},
-	    {"move-busy", 1, 0, 0, 0},	 {"move-busy@3 move-shared@1 move-nomem@2", 1, 1, 1, 0},
+		{"move", 8, 0, 0, 0},	     {"move=EACCES", 0, 8, 0, 0},
+		{"move=ENOMEM", 0, 0, 8, 0}, {"move=EIO", 0, 0, 0, 8},
+		{"move-busy", 1, 0, 0, 0},   {"move-busy@3 move-shared@1 move-nomem@2", 1, 1, 1, 0},
 	};
 
 	(void)state;
@@ -177,44 +177,44 @@ static void test_steps_by_name(void **state)
 static void test_malformed(void **state)
 {
 	static const char *const bad[] = {
-	    "",
-	    " ",
-	    ";",
-	    "nonsense",
-	    "mov",
-	    "moves",
-	    "move=",
-	    "move=EWHAT",
-	    "move=ebusy",
-	    "move@",
-	    "move@0",
-	    "move@x",
-	    "move@99999999999999999999",
-	    "move%",
-	    "move%0",
-	    "move%101",
-	    "move%100.5",
-	    "move%-1",
-	    "move%5,seed=",
-	    "move%5,seed=x",
-	    "move%5,sed=1",
-	    "move@2,seed=4",
-	    "move=EBUSY@3x",
-	    "move=EBUSY@1%5",
-	    "move=EBUSY,bind",
-	    "delay:",
-	    "delay:move",
-	    "delay:move=",
-	    "delay:move=0",
-	    "delay:move=x",
-	    "delay:move=3600001",
-	    "delay:move-busy=10",
-	    "delay:nonsense=10",
-	    "populate; nonsense",
-	    "off off",
-	    "move=off@1",
-	    "populate%5,seed=18446744073709551616",
-	    "\xff",
+		"",
+		" ",
+		";",
+		"nonsense",
+		"mov",
+		"moves",
+		"move=",
+		"move=EWHAT",
+		"move=ebusy",
+		"move@",
+		"move@0",
+		"move@x",
+		"move@99999999999999999999",
+		"move%",
+		"move%0",
+		"move%101",
+		"move%100.5",
+		"move%-1",
+		"move%5,seed=",
+		"move%5,seed=x",
+		"move%5,sed=1",
+		"move@2,seed=4",
+		"move=EBUSY@3x",
+		"move=EBUSY@1%5",
+		"move=EBUSY,bind",
+		"delay:",
+		"delay:move",
+		"delay:move=",
+		"delay:move=0",
+		"delay:move=x",
+		"delay:move=3600001",
+		"delay:move-busy=10",
+		"delay:nonsense=10",
+		"populate; nonsense",
+		"off off",
+		"move=off@1",
+		"populate%5,seed=18446744073709551616",
+		"\xff",
 	};
 	char many[700];
 
@@ -255,17 +255,17 @@ static void test_short_message_buffer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup(test_next_and_kth, setup),
-	    cmocka_unit_test_setup(test_off, setup),
-	    cmocka_unit_test_setup(test_seeds_repeat, setup),
-	    cmocka_unit_test_setup(test_moves, setup),
-	    cmocka_unit_test_setup(test_delays, setup),
-	    cmocka_unit_test_setup(test_steps_by_name, setup),
-	    cmocka_unit_test_setup(test_malformed, setup),
-	    cmocka_unit_test_setup(test_short_message_buffer, setup),
+		cmocka_unit_test_setup(test_next_and_kth, setup),
+		cmocka_unit_test_setup(test_off, setup),
+		cmocka_unit_test_setup(test_seeds_repeat, setup),
+		cmocka_unit_test_setup(test_moves, setup),
+		cmocka_unit_test_setup(test_delays, setup),
+		cmocka_unit_test_setup(test_steps_by_name, setup),
+		cmocka_unit_test_setup(test_malformed, setup),
+		cmocka_unit_test_setup(test_short_message_buffer, setup),
 	};
 
 	window =
-	    mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
 }

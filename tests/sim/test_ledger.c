@@ -369,14 +369,14 @@ static void test_fork(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_capacity_is_charged),
-	    cmocka_unit_test(test_outside),
-	    cmocka_unit_test(test_no_room_for_the_ledger),
-	    cmocka_unit_test(test_policy_without_own_node),
-	    cmocka_unit_test(test_move_results),
-	    cmocka_unit_test(test_walk),
-	    cmocka_unit_test(test_threads),
-	    cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_capacity_is_charged),
+		cmocka_unit_test(test_outside),
+		cmocka_unit_test(test_no_room_for_the_ledger),
+		cmocka_unit_test(test_policy_without_own_node),
+		cmocka_unit_test(test_move_results),
+		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_fork),
 	};
 
 	/* The ledger counts pages; nobody touches them.  Not aligned to more than a page, since

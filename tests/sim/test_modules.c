@@ -105,8 +105,8 @@ static void test_numa(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_sim),
-	    cmocka_unit_test(test_numa),
+		cmocka_unit_test(test_sim),
+		cmocka_unit_test(test_numa),
 	};
 
 	/* Nothing else may lie in what the modules take for the window. */

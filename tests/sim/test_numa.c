@@ -554,23 +554,23 @@ static void test_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup(test_topology, setup),
-	    cmocka_unit_test_setup(test_start_policy, setup),
-	    cmocka_unit_test_setup(test_bind_preferred, setup),
-	    cmocka_unit_test_setup(test_bind_without_homes, setup),
-	    cmocka_unit_test_setup(test_homes_vanish_later, setup),
-	    cmocka_unit_test_setup(test_bind_strict, setup),
-	    cmocka_unit_test_setup(test_none_makes_no_calls, setup),
-	    cmocka_unit_test_setup(test_bind_errors, setup),
-	    cmocka_unit_test_setup(test_container, setup),
-	    cmocka_unit_test_setup(test_query, setup),
-	    cmocka_unit_test_setup(test_move, setup),
-	    cmocka_unit_test_setup(test_move_refused, setup),
-	    cmocka_unit_test_setup(test_move_process, setup),
-	    cmocka_unit_test_setup(test_room, setup),
+		cmocka_unit_test_setup(test_topology, setup),
+		cmocka_unit_test_setup(test_start_policy, setup),
+		cmocka_unit_test_setup(test_bind_preferred, setup),
+		cmocka_unit_test_setup(test_bind_without_homes, setup),
+		cmocka_unit_test_setup(test_homes_vanish_later, setup),
+		cmocka_unit_test_setup(test_bind_strict, setup),
+		cmocka_unit_test_setup(test_none_makes_no_calls, setup),
+		cmocka_unit_test_setup(test_bind_errors, setup),
+		cmocka_unit_test_setup(test_container, setup),
+		cmocka_unit_test_setup(test_query, setup),
+		cmocka_unit_test_setup(test_move, setup),
+		cmocka_unit_test_setup(test_move_refused, setup),
+		cmocka_unit_test_setup(test_move_process, setup),
+		cmocka_unit_test_setup(test_room, setup),
 	};
 
 	window =
-	    mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return cmocka_run_group_tests_name("numa", tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ static const char *xml_path(const char *name)
 static void read_xml_ok(const char *name, const char *capacity)
 {
 	assert_int_equal(
-	    discover_from(xml_path(name), capacity, true, &t, message, sizeof(message)), 0);
+		discover_from(xml_path(name), capacity, true, &t, message, sizeof(message)), 0);
 	assert_string_equal(t.source, "xml");
 }
 
@@ -166,17 +166,17 @@ static void test_xml_without_sizes(void **state)
 static void test_bad_descriptions(void **state)
 {
 	static const char *const bad[] = {
-	    "",
-	    "numa:0",
-	    "foo:2",
-	    "numa:2 pu:",
-	    "numa:2(memory=512M) pu:1",
-	    "(((((",
-	    "numa:-1",
-	    "numa:2(memory=0) pu:1",
-	    "pu:1 numa:2",
-	    "numa:99999999999999999999 pu:1",
-	    "\xff\xfe",
+		"",
+		"numa:0",
+		"foo:2",
+		"numa:2 pu:",
+		"numa:2(memory=512M) pu:1",
+		"(((((",
+		"numa:-1",
+		"numa:2(memory=0) pu:1",
+		"pu:1 numa:2",
+		"numa:99999999999999999999 pu:1",
+		"\xff\xfe",
 	};
 
 	(void)state;
@@ -192,8 +192,8 @@ static void test_bad_files(void **state)
 {
 	(void)state;
 	assert_int_equal(
-	    discover_from(xml_path("absent.xml"), NULL, true, &t, message, sizeof(message)),
-	    -ENOENT);
+		discover_from(xml_path("absent.xml"), NULL, true, &t, message, sizeof(message)),
+		-ENOENT);
 	assert_int_equal(discover_from("/etc/passwd", NULL, true, &t, message, sizeof(message)),
 			 -EINVAL);
 	assert_int_equal(discover_from("/", NULL, true, &t, message, sizeof(message)), -EINVAL);
@@ -201,8 +201,8 @@ static void test_bad_files(void **state)
 			 -EINVAL);
 	assert_int_equal(discover_from("", NULL, true, &t, message, sizeof(message)), -EINVAL);
 	assert_int_equal(
-	    discover_from(xml_path("truncated.xml"), NULL, true, &t, message, sizeof(message)),
-	    -EINVAL);
+		discover_from(xml_path("truncated.xml"), NULL, true, &t, message, sizeof(message)),
+		-EINVAL);
 	assert_true(message[0] != '\0');
 }
 
@@ -232,28 +232,28 @@ static void test_capacities(void **state)
 static void test_bad_capacities(void **state)
 {
 	static const char *const bad[] = {
-	    "x",
-	    "0:",
-	    ":1G",
-	    "0:1Q",
-	    "0:1GG",
-	    "7:1G",
-	    "0:1G,",
-	    ",",
-	    "0:1G,1",
-	    "-1:1G",
-	    "1-0:1G",
-	    "0-:1G",
-	    "99999999999999999999999",
-	    "16777216T",
-	    "0:1000",
-	    "0",
-	    "0-1:0",
-	    "0:1G 1:1G",
-	    "0x10M",
-	    "1.5G",
-	    "18446744073709551616:1G",
-	    "0:-1",
+		"x",
+		"0:",
+		":1G",
+		"0:1Q",
+		"0:1GG",
+		"7:1G",
+		"0:1G,",
+		",",
+		"0:1G,1",
+		"-1:1G",
+		"1-0:1G",
+		"0-:1G",
+		"99999999999999999999999",
+		"16777216T",
+		"0:1000",
+		"0",
+		"0-1:0",
+		"0:1G 1:1G",
+		"0x10M",
+		"1.5G",
+		"18446744073709551616:1G",
+		"0:-1",
 	};
 
 	(void)state;
@@ -272,8 +272,8 @@ static void test_no_metadata(void **state)
 	for (size_t left = 0; left < 2; left++) {
 		meta_left = left;
 		assert_int_equal(
-		    discover_from("numa:2 pu:1", NULL, false, &t, message, sizeof(message)),
-		    -ENOMEM);
+			discover_from("numa:2 pu:1", NULL, false, &t, message, sizeof(message)),
+			-ENOMEM);
 	}
 	meta_left = SIZE_MAX;
 }
@@ -281,23 +281,23 @@ static void test_no_metadata(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_default_memory_is_no_capacity),
-	    cmocka_unit_test(test_written_memory_is),
-	    cmocka_unit_test(test_memoryless_and_cpuless),
-	    cmocka_unit_test(test_holes_in_synthetic),
-	    cmocka_unit_test(test_default_distances),
-	    cmocka_unit_test(test_many),
-	    cmocka_unit_test(test_cpu_list_that_does_not_fit),
-	    cmocka_unit_test(test_xml_holes),
-	    cmocka_unit_test(test_xml_without_sizes),
-	    cmocka_unit_test(test_bad_descriptions),
-	    cmocka_unit_test(test_bad_files),
-	    cmocka_unit_test(test_capacities),
-	    cmocka_unit_test(test_bad_capacities),
-	    cmocka_unit_test(test_no_metadata),
+		cmocka_unit_test(test_default_memory_is_no_capacity),
+		cmocka_unit_test(test_written_memory_is),
+		cmocka_unit_test(test_memoryless_and_cpuless),
+		cmocka_unit_test(test_holes_in_synthetic),
+		cmocka_unit_test(test_default_distances),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_cpu_list_that_does_not_fit),
+		cmocka_unit_test(test_xml_holes),
+		cmocka_unit_test(test_xml_without_sizes),
+		cmocka_unit_test(test_bad_descriptions),
+		cmocka_unit_test(test_bad_files),
+		cmocka_unit_test(test_capacities),
+		cmocka_unit_test(test_bad_capacities),
+		cmocka_unit_test(test_no_metadata),
 	};
 
 	window =
-	    mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return cmocka_run_group_tests_name("topology", tests, NULL, NULL);
 }

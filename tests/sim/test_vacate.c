@@ -155,12 +155,12 @@ static void test_failures(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_use_faults, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_restore_opens_only_what_was_vacated, setup,
-					    teardown),
-	    cmocka_unit_test_setup_teardown(test_ledger_is_not_confused, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_use_faults, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restore_opens_only_what_was_vacated, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_ledger_is_not_confused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("vacate", tests, NULL, NULL);

@@ -3,6 +3,8 @@
  */
 #include "unit.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -324,6 +326,31 @@ size_t unit_resident(unsigned int node)
 	return atomic_load(&resident[node]);
 }
 
+/*
+ * Over a fork, after the core's locks (these handlers are registered first, so prepare runs last).
+ * The word itself: for the thread that forks sn_lock_acquire() means nothing by then.
+ */
+static void ledger_fork_prepare(void)
+{
+	uint32_t free = 0;
+
+	while (!atomic_compare_exchange_strong(&ledger_lock.word, &free, 1)) {
+		free = 0;
+		sched_yield();
+	}
+}
+
+static void ledger_fork_parent(void)
+{
+	atomic_store(&ledger_lock.word, 0);
+	sn_lock_wake(&ledger_lock);
+}
+
+static void ledger_fork_child(void)
+{
+	atomic_store(&ledger_lock.word, 0);
+}
+
 void unit_start(unsigned int nodes)
 {
 	struct sn_core_config config = {
@@ -332,6 +359,7 @@ void unit_start(unsigned int nodes)
 		.nr_cpus = (unsigned int)sysconf(_SC_NPROCESSORS_CONF),
 	};
 
+	CHECK(pthread_atfork(ledger_fork_prepare, ledger_fork_parent, ledger_fork_child) == 0);
 	ledger = mmap(NULL, LEDGER_PAGES, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	CHECK(ledger != MAP_FAILED);

@@ -88,12 +88,13 @@ static void note_failure(struct storm *storm, enum storm_kind kind, const char *
 	json_array_append_new(storm->failures, failure);
 }
 
-/* A node that was not taken out must be in service again, or the rollback is broken. */
-static bool state_kept(const json_t *reply)
+/* After a failure the node is as it was before, or the rollback is broken: in service where it was
+ * to leave, away where it was to return. */
+static bool state_kept(enum storm_kind kind, const json_t *reply)
 {
 	const char *state = field_text(reply, "state");
 
-	return !state || !strcmp(state, "online");
+	return !state || !strcmp(state, kind == STORM_ONLINE ? "offline" : "online");
 }
 
 static void judge(struct storm *storm, enum storm_kind kind, const char *request,
@@ -111,7 +112,7 @@ static void judge(struct storm *storm, enum storm_kind kind, const char *request
 		tally->busy += code == EXIT_BUSY;
 		tally->cancelled += code == EXIT_CANCELLED;
 		tally->timed_out += code == EXIT_TIMED_OUT;
-		if (state_kept(reply))
+		if (state_kept(kind, reply))
 			return;
 		storm->code = combine_codes(storm->code, EXIT_REFUSED);
 		note_failure(storm, kind, request, reply, "the node is not as it was before");
