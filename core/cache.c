@@ -302,7 +302,7 @@ static void cache_init(unsigned int index, size_t size, size_t align, void (*cto
 	cache->reciprocal = (((uint64_t)1 << 40) + size - 1) / size;
 	choose_slab(cache);
 	cache->array_limit = choose_limit(size);
-	cache->shared_limit = (uint16_t)(2 * cache->array_limit);
+	cache->shared_limit = (uint16_t)(4 * cache->array_limit);
 	cache->in_use = 1;
 }
 

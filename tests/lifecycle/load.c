@@ -391,7 +391,7 @@ static void cycle_hundred_times(size_t most)
 	fixed_sizes = true;
 	largest = most;
 	begin_load();
-	while (atomic_load(&operations) < 20 * SLOTS)
+	while (atomic_load(&operations) < 100 * SLOTS)
 		sleep_ms(1);
 	for (unsigned int i = 1; i <= 100; i++) {
 		unsigned int node = 1 + i % 3;
