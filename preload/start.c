@@ -135,12 +135,21 @@ void sn_sandboxed(void)
  * that thread holds a lock, which it goes on holding in both processes. */
 static bool forking_alone;
 
+/*
+ * A child that was forked by another thread than the main one ends when that thread returns from
+ * its start routine, if libc counts no other thread then: a control thread in it, or in its own
+ * children, would keep it for ever.  So such a process has none.
+ */
+static bool thread_child;
+static bool forker_is_thread; /* of the fork under way; all locks are held meanwhile */
+
 static void fork_prepare(void)
 {
 	forking_alone = &__libc_single_threaded != NULL && __libc_single_threaded;
 	if (forking_alone)
 		return;
 	sn_core_fork_prepare();
+	forker_is_thread = gettid() != getpid();
 	if (sn_module != NULL && sn_module->fork_prepare != NULL)
 		sn_module->fork_prepare();
 }
@@ -163,7 +172,8 @@ static void fork_child(void)
 		sn_module->fork_child();
 	sn_core_fork_child();
 	sn_control_fork_child();
-	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF);
+	thread_child |= forker_is_thread;
+	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF || thread_child);
 }
 
 /* --- start and end ------------------------------------------------------------------------ */
