@@ -27,8 +27,11 @@ static bool in_window(uintptr_t base, uintptr_t end)
 	bool inside;
 
 	sn_lock_acquire(&window_lock, SN_RANK_META);
-	if (sn_window == 0 && base > span - above)
-		sn_counter_set(sn_window, (base - (span - above)) & ~(SN_SEG_SIZE - 1));
+	/* Never 0, which means "not laid yet". */
+	if (sn_window == 0)
+		sn_counter_set(sn_window, base > span - above
+						  ? (base - (span - above)) & ~(SN_SEG_SIZE - 1)
+						  : SN_SEG_SIZE);
 	inside = base >= sn_window && end - sn_window <= span;
 	sn_lock_release(&window_lock, SN_RANK_META);
 	return inside;
