@@ -273,13 +273,7 @@ static bool make_room(struct sn_thread *self, unsigned int cache)
 	unsigned int want = sn_min(sn_caches[cache].array_limit / 2u + 1, (unsigned)SN_BATCH_MAX);
 	unsigned int n = pop_many(self, cache, objects, want);
 
-	for (unsigned int i = 0, end; i < n; i = end) {
-		unsigned int home = sn_segmap_entry(objects[i]);
-
-		for (end = i + 1; end < n && sn_segmap_entry(objects[end]) == home; end++)
-			;
-		sn_cache_flush(sn_nodes[home], cache, objects + i, end - i);
-	}
+	sn_cache_give_back(cache, objects, n, false);
 	return n > 0;
 }
 

@@ -71,11 +71,6 @@ static size_t destroy_empty(struct empty_slabs *empty)
 	return bytes;
 }
 
-static bool in_service(const struct sn_node *node)
-{
-	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
-}
-
 /* list_lock held: objects from the shared store, then from slabs that exist. */
 static unsigned int take_locked(struct sn_cache_node *cn, const struct sn_cache *cache,
 				void **objects, unsigned int want)
@@ -187,7 +182,7 @@ static void put_objects(struct sn_node *node, unsigned int index, void **objects
 
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 	mark_active(cn);
-	online = in_service(node);
+	online = sn_node_in_service(node);
 	if (to_shared && online) {
 		struct sn_array *shared = shared_of(cn, cache);
 
@@ -213,6 +208,17 @@ void sn_cache_flush(struct sn_node *node, unsigned int cache, void **objects, un
 void sn_cache_free_block(struct sn_node *node, unsigned int cache, void **objects, unsigned int n)
 {
 	put_objects(node, cache, objects, n, false);
+}
+
+void sn_cache_give_back(unsigned int cache, void **objects, unsigned int n, bool to_slabs)
+{
+	for (unsigned int i = 0, end; i < n; i = end) {
+		unsigned int home = sn_segmap_entry(objects[i]);
+
+		for (end = i + 1; end < n && sn_segmap_entry(objects[end]) == home; end++)
+			;
+		put_objects(sn_nodes[home], cache, objects + i, end - i, !to_slabs);
+	}
 }
 
 unsigned int sn_cache_drain_shared(struct sn_node *node, unsigned int index)

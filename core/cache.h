@@ -87,6 +87,9 @@ unsigned int sn_cache_refill(struct sn_node *node, unsigned int cache, void **ob
 void sn_cache_flush(struct sn_node *node, unsigned int cache, void **objects, unsigned int n);
 /* Straight to the slabs, whatever the node's state. Same as flush else. */
 void sn_cache_free_block(struct sn_node *node, unsigned int cache, void **objects, unsigned int n);
+/* A batch of one cache, of any homes: each to its home's store, or slab. No lock held but
+ * sn_batch_lock. */
+void sn_cache_give_back(unsigned int cache, void **objects, unsigned int n, bool to_slabs);
 /* Empties the shared store into slabs. Returns the number of objects. */
 unsigned int sn_cache_drain_shared(struct sn_node *node, unsigned int cache);
 /* Gives all empty slabs back to the pages of the node. Returns bytes. */

@@ -36,11 +36,6 @@ static void count_block(struct sn_node *node, size_t npages, bool born)
 	}
 }
 
-static bool in_service(const struct sn_node *node)
-{
-	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
-}
-
 /* --- spans ------------------------------------------------------------------------------- */
 
 static char *span_block(struct sn_segment *span)
@@ -264,7 +259,7 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	count_block(node, span->info.block_pages, false);
 	span->info.block_pages = 0;
 	list_remove(&node->segments, span);
-	keep = in_service(node) && !sn_counter_read(span->info.displaced) &&
+	keep = sn_node_in_service(node) && !sn_counter_read(span->info.displaced) &&
 	       span->info.block_first == SN_HEADER_PAGES &&
 	       node->cached_span_pages + span->info.room_pages <= CACHED_MAX_PAGES;
 	if (keep) {

@@ -690,20 +690,26 @@ static int move_off(struct offline *o, bool guests_only)
 	}
 }
 
-/* The allocator's own per-node metadata leaves under every policy; what cannot is no failure. */
+/* One pass on the side: what does not move is no failure of it. */
+static void move_some(struct offline *o, struct sn_migration *m)
+{
+	m->progress = NULL;
+	sn_migrate_pass(m);
+	o->stall_ns = sn_max(o->stall_ns, m->stall_ns);
+	if (m->error == 0)
+		o->result->migrated_bytes += (uint64_t)m->moved.moved << SN_PAGE_SHIFT;
+}
+
+/* The allocator's own per-node metadata leaves under every policy; what cannot is reported. */
 static void move_metadata(struct offline *o)
 {
 	struct sn_migration m;
 
 	migration_init(o, &m);
 	m.metadata_only = true;
-	m.progress = NULL;
-	sn_migrate_pass(&m);
-	o->stall_ns = sn_max(o->stall_ns, m.stall_ns);
-	if (m.error == 0) {
-		o->result->migrated_bytes += (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
+	move_some(o, &m);
+	if (m.error == 0)
 		result_unmovable(o->result, &m.moved);
-	}
 }
 
 static int apply_policy(struct offline *o)
@@ -826,11 +832,7 @@ static void move_guests(struct offline *o)
 
 	migration_init(o, &m);
 	m.guests_only = true;
-	m.progress = NULL;
-	sn_migrate_pass(&m);
-	o->stall_ns = sn_max(o->stall_ns, m.stall_ns);
-	if (m.error == 0)
-		o->result->migrated_bytes += (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
+	move_some(o, &m);
 }
 
 static int close_one(struct offline *o)

@@ -91,7 +91,6 @@ struct sn_node {
 	struct sn_transition *transition; /* built once; see lifecycle.c */
 
 	_Atomic uint64_t numa_hit, numa_miss, numa_foreign; /* objects, counted at refill */
-	_Atomic uint64_t moved_away_pages;
 };
 
 extern struct sn_node *sn_nodes[SN_MAX_NODES + 1];
@@ -107,6 +106,12 @@ extern _Atomic uint32_t sn_usable_seq;
 static inline enum sn_node_state sn_node_state(const struct sn_node *node)
 {
 	return (enum sn_node_state)atomic_load_explicit(&node->state, memory_order_acquire);
+}
+
+/* Whether freed memory of the node may be kept for later. */
+static inline bool sn_node_in_service(const struct sn_node *node)
+{
+	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
 }
 
 static inline bool sn_node_usable(const struct sn_node *node)

@@ -326,11 +326,6 @@ void sn_run_settled(struct sn_node *node)
 	sn_node_freed(node);
 }
 
-static bool in_service(const struct sn_node *node)
-{
-	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
-}
-
 bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 {
 	struct sn_segment *segment = sn_segment_of(run);
@@ -454,7 +449,7 @@ void sn_run_free(struct sn_page *run)
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	run->fixed = 0;
 	run_insert(node, run, SN_PAGE_FREE_DIRTY);
-	leaving = !in_service(node);
+	leaving = !sn_node_in_service(node);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	if (leaving)
 		sn_pages_purge(node, SN_ALL_PAGES);

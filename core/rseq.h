@@ -6,7 +6,7 @@
  * registers every thread; its area is used, never one of our own, and of its fields only
  * rseq_cs is written (rseq(2), and the manual of glibc, "Restartable Sequences").
  *
- * The grace period: after sn_fence() returned 0, no thread is inside a sequence that began
+ * The grace period: after sn_rseq_fence() returned 0, no thread is inside a sequence that began
  * before the call, hence none can still use a table whose word was replaced before it.
  */
 #ifndef SLABNODE_RSEQ_H

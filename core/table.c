@@ -223,21 +223,6 @@ static unsigned int take_entries(struct sn_table *table, struct sn_slot *slot, v
 	return n;
 }
 
-/* Hands a batch of one cache, of any homes, to the homes' stores. */
-static void give_back(unsigned int cache, void **objects, unsigned int n, bool to_slabs)
-{
-	for (unsigned int i = 0, end; i < n; i = end) {
-		unsigned int home = sn_segmap_entry(objects[i]);
-
-		for (end = i + 1; end < n && sn_segmap_entry(objects[end]) == home; end++)
-			;
-		if (to_slabs)
-			sn_cache_free_block(sn_nodes[home], cache, objects + i, end - i);
-		else
-			sn_cache_flush(sn_nodes[home], cache, objects + i, end - i);
-	}
-}
-
 static uint64_t drain_slot(struct sn_table *table, unsigned int cache, bool to_slabs)
 {
 	struct sn_slot *slot = sn_table_slot(table, cache);
@@ -248,7 +233,7 @@ static uint64_t drain_slot(struct sn_table *table, unsigned int cache, bool to_s
 	do {
 		sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
 		n = take_entries(table, slot, objects);
-		give_back(cache, objects, n, to_slabs);
+		sn_cache_give_back(cache, objects, n, to_slabs);
 		sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
 		total += n;
 	} while (n > 0);
