@@ -719,7 +719,8 @@ const struct step operator_steps[] = {
 	[ET_OPEN] = {empty_open, 1, 0, "empty_tables: sn_tables_open"},
 	[ET_REPUBLISH] = {empty_republish, 1, 0, "sn_tables_open: sn_tables_publish"},
 	[DT_TAKE] = {tables_take, 1, 0, "drain_slot: batch lock, take_entries"},
-	[GIVE_LOCK] = {give_lock, 1, 0, "give_back, put_objects: list_lock, in_service"},
+	[GIVE_LOCK] = {give_lock, 1, 0,
+		       "sn_cache_give_back, put_objects: list_lock, sn_node_in_service"},
 	[GIVE_PUT] = {give_put, 1, 0, "put_objects: to shared or slab, unlocks"},
 	[FINISH] = {finish, 1, 0, "unclaim"},
 };
