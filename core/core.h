@@ -48,6 +48,11 @@ extern void (*sn_ageing_hook)(void);
  */
 extern int (*sn_step_hook)(const char *name);
 
+static inline int sn_step(const char *name)
+{
+	return sn_step_hook == NULL ? 0 : sn_step_hook(name);
+}
+
 /* fork: all core locks, in their order.  See fork.c. */
 void sn_core_fork_prepare(void);
 void sn_core_fork_parent(void);

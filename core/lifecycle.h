@@ -128,9 +128,6 @@ struct sn_transition_info {
 };
 bool sn_transition_info(unsigned int node, struct sn_transition_info *info);
 
-/* The reaper's: tries memory policies again that could not be set. */
-void sn_lifecycle_repair(void);
-bool sn_lifecycle_stale(void);
 /* Start-up: nodes that begin away get their stand-ins. Fork: the child undoes what was under
  * way in its parent. In both no other thread runs. */
 void sn_lifecycle_start(void);

@@ -11,6 +11,7 @@
 #include "alien.h"
 #include "drain.h"
 #include "large.h"
+#include "rebind.h"
 #include "table.h"
 
 /* Of the pages that nobody wanted: at least this many go, else the half. */
@@ -45,7 +46,7 @@ uint64_t sn_reap_inline(void)
 
 uint64_t sn_reap(void)
 {
-	sn_lifecycle_repair();
+	sn_rebind_repair();
 	sn_tables_reap(false);
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
@@ -62,7 +63,7 @@ uint64_t sn_reap(void)
 
 bool sn_reap_wanted(void)
 {
-	if (sn_lifecycle_stale() || sn_tables_cached())
+	if (sn_rebind_stale() || sn_tables_cached())
 		return true;
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		const struct sn_node *node = sn_nodes[n];

@@ -1,0 +1,436 @@
+/*
+ * offline.c - takes nodes out of service: claim, close, drain, release, policy, commit or roll
+ * back.  The order, and why, is told in lifecycle.c and docs/lifecycle.md.
+ *
+ * A command has a set of nodes.  All leave the masks and memory policies first and are closed, then
+ * each is emptied in turn.  A node that somebody else is taking away already is joined, after the
+ * own ones are done, so that two commands cannot wait for each other.
+ */
+#include "offline.h"
+
+#include "core.h"
+#include "drain.h"
+#include "event.h"
+#include "loan.h"
+#include "notifier.h"
+#include "pages.h"
+#include "rebind.h"
+#include "stats.h"
+#include "table.h"
+
+#define LONGEST_TIMEOUT_MS (1000ll * 86400 * 365 * 10) /* beyond that: none */
+
+void sn_offline_report(struct sn_offline *o, enum sn_phase phase, uint64_t done, uint64_t total)
+{
+	struct sn_progress progress = {
+		.os_node = o->node->os_number,
+		.phase = phase,
+		.done = done,
+		.total = total,
+		.elapsed_ms = (sn_now_ns() - o->begin_ns) / 1000000,
+	};
+
+	atomic_store(&o->node->transition->phase, phase);
+	if (o->request->progress != NULL)
+		o->request->progress(o->request->arg, &progress);
+}
+
+/* The step that opens a phase; an injected failure of it is the offline's. */
+int sn_offline_enter(struct sn_offline *o, enum sn_phase phase)
+{
+	int error = sn_step(sn_phase_name(phase));
+
+	sn_offline_report(o, phase, 0, 0);
+	if (error == 0 || phase == SN_PHASE_COMMIT || phase == SN_PHASE_ROLLBACK)
+		return 0;
+	return sn_result_fail(o->result, error, "step %s failed: %s", sn_phase_name(phase),
+			      sn_errno_name(error));
+}
+
+bool sn_offline_cancelled(const struct sn_offline *o)
+{
+	return atomic_load(&o->node->transition->cancel) != 0;
+}
+
+static bool out_of_time(const struct sn_offline *o)
+{
+	return o->deadline_ns != 0 && sn_now_ns() >= o->deadline_ns;
+}
+
+bool sn_offline_must_stop(void *arg)
+{
+	return sn_offline_cancelled(arg) || out_of_time(arg);
+}
+
+/* What would move has to fit elsewhere; *need adds up over the nodes of one command. */
+int sn_offline_check_room(uint64_t bytes, uint64_t *need, const struct sn_nodemask *to,
+			  struct sn_lifecycle_result *result)
+{
+	uint64_t room = 0;
+
+	if (sn_placement->room == NULL)
+		return 0;
+	for_each_node(n) {
+		size_t free = sn_mask_has(to, n) ? sn_placement->room(n) : 0;
+
+		room = free > UINT64_MAX - room ? UINT64_MAX : room + free;
+	}
+	if (room < *need + bytes)
+		return sn_result_fail(
+			result, -ENOMEM, "no room elsewhere: %llu bytes to move, %llu bytes free",
+			(unsigned long long)(*need + bytes), (unsigned long long)room);
+	*need += bytes;
+	return 0;
+}
+
+/* Can this node leave?  Lifecycle lock held.  1: nothing to do, result filled. */
+static int check_node(struct sn_offline *o)
+{
+	struct sn_lifecycle_result *result = o->result;
+	struct sn_node *node = o->node;
+
+	switch (sn_node_state(node)) {
+	case SN_OFFLINE:
+		result->already = true;
+		return 1;
+	case SN_GOING_ONLINE:
+		return sn_result_fail(result, -EBUSY,
+				      "node %d is coming online: the opposite request",
+				      node->os_number);
+	case SN_GOING_OFFLINE:
+		o->joins = true;
+		return 0;
+	case SN_ONLINE:
+		return 0;
+	}
+	return 0;
+}
+
+/* Publishes GOING_OFFLINE for all nodes that can leave. */
+static void claim_all(struct sn_offline *set, unsigned int count)
+{
+	struct sn_nodemask targets;
+	uint64_t need = 0;
+	unsigned int leaving = 0, usable = sn_node_count_usable();
+	bool any = false, to_given = sn_mask_count(&set[0].request->to) > 0;
+
+	sn_node_usable_mask(&targets);
+	for (unsigned int i = 0; i < count; i++)
+		sn_mask_remove(&targets, set[i].node->index);
+	for (unsigned int w = 0; to_given && w < SN_NODE_MASK_WORDS; w++)
+		targets.word[w] &= set[0].request->to.word[w];
+	for (unsigned int i = 0; i < count; i++)
+		leaving += sn_node_usable(set[i].node);
+	for (unsigned int i = 0; i < count; i++) {
+		struct sn_offline *o = &set[i];
+
+		if (o->result->error != 0 || o->result->already ||
+		    sn_node_state(o->node) != SN_ONLINE)
+			continue;
+		if (leaving > 0 && leaving >= usable) {
+			count == 1 ? sn_result_fail(o->result, -EBUSY,
+						    "node %d is the last usable node",
+						    o->node->os_number)
+				   : sn_result_fail(o->result, -EBUSY,
+						    "no usable node would remain without node %d",
+						    o->node->os_number);
+			continue;
+		}
+		if (o->request->policy == SN_MIGRATE) {
+			if (sn_mask_count(&targets) == 0) {
+				sn_result_fail(o->result, -EINVAL,
+					       "no usable node among the targets");
+				continue;
+			}
+			if (sn_offline_check_room(sn_live_bytes(o->node->index), &need, &targets,
+						  o->result) != 0)
+				continue;
+		}
+		if (sn_transition_claim(o->node, false, o->request->policy) != 0) {
+			sn_result_fail(o->result, -ENOMEM, "no memory for the transition record");
+			continue;
+		}
+		o->claimed = any = true;
+		sn_transition_set_state(o->node, SN_GOING_OFFLINE);
+		atomic_store(&sn_standin[o->node->index], SN_NODE_NONE);
+		sn_loans_recall(o->node->index, &o->recalled);
+	}
+	if (!any)
+		return;
+	/* Before any page moves: else untouched pages would fault on the leaving nodes later. */
+	sn_node_policy_mask(&targets);
+	sn_rebind_ranges(&targets);
+}
+
+static void roll_back(struct sn_offline *o)
+{
+	struct sn_node *node = o->node;
+
+	sn_offline_enter(o, SN_PHASE_ROLLBACK);
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_transition_publish_online(node);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_tables_open(node->index);
+	o->result->state = SN_ONLINE;
+	sn_event_add(node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE", o->result->message);
+	sn_notify_end(node, false, true, o->request->policy);
+}
+
+static void finish(struct sn_offline *o)
+{
+	o->result->elapsed_ms = (double)(sn_now_ns() - o->begin_ns) / 1e6;
+	o->result->max_stall_ms = (double)o->stall_ns / 1e6;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_transition_unclaim(o->node, o->result);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_tables_publish();
+}
+
+/* The nodes of one command take their turns; one that is cancelled before its turn does not
+ * have to wait for it. */
+void sn_offline_serve_cancels(struct sn_offline *o)
+{
+	for (unsigned int i = 0; i < o->count; i++) {
+		struct sn_offline *other = &o->set[i];
+
+		if (other == o || !other->claimed || !sn_offline_cancelled(other))
+			continue;
+		sn_offline_fail_stopped(other);
+		roll_back(other);
+		other->claimed = false;
+		finish(other);
+	}
+}
+
+static void commit(struct sn_offline *o)
+{
+	struct sn_node *node = o->node;
+
+	sn_offline_enter(o, SN_PHASE_COMMIT);
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_transition_set_state(node, SN_OFFLINE);
+	sn_loans_find();
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	/* Slabs that emptied meanwhile were purged as they came; now they are out of reach. */
+	sn_pages_vacate(node);
+	o->result->state = SN_OFFLINE;
+	sn_event_add(node, SN_GOING_OFFLINE, SN_OFFLINE, "MEM_OFFLINE",
+		     sn_policy_name(o->request->policy));
+	sn_notify_end(node, false, false, o->request->policy);
+}
+
+/* Steps 4 to 7 for one node whose grace period has passed. */
+static void offline_one(struct sn_offline *o)
+{
+	struct sn_lifecycle_result *result = o->result;
+	uint64_t returned;
+	int error;
+
+	error = sn_offline_enter(o, SN_PHASE_DRAIN);
+	result->drained_objects += sn_drain_stores(o->node);
+	sn_offline_report(o, SN_PHASE_DRAIN, result->drained_objects, result->drained_objects);
+	if (error == 0)
+		error = sn_offline_enter(o, SN_PHASE_RELEASE);
+	sn_drain_release(o->node);
+	if (error == 0)
+		error = sn_offline_cancelled(o) ? sn_offline_fail_stopped(o) : sn_policy_apply(o);
+	if (error == 0 && o->request->policy != SN_MIGRATE)
+		error = sn_policy_move_off(o, true);
+	if (error == 0) {
+		sn_drain_release(o->node);
+		if (o->request->policy != SN_MIGRATE)
+			sn_policy_move_metadata(o);
+		commit(o);
+	} else {
+		roll_back(o);
+	}
+	returned = atomic_load(&o->node->returned_pages) - o->returned_before;
+	result->released_bytes = returned << SN_PAGE_SHIFT;
+}
+
+/* Undoes a claim whose tables were never closed.  Its tables may hold objects of nodes whose
+ * loans were recalled: those loans are given back, or, when somebody has moved them on already,
+ * the objects are taken out. */
+static void abandon(struct sn_offline *o)
+{
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	for_each_node(n)
+		if (sn_mask_has(&o->recalled, n) && atomic_load(&sn_standin[n]) == SN_NODE_NONE &&
+		    sn_node_state(sn_nodes[n]) == SN_OFFLINE)
+			sn_loan_give(n, o->node->index);
+	sn_transition_publish_online(o->node);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_tables_publish();
+	if (sn_mask_count(&o->recalled) > 0)
+		sn_loan_empty_tables(o->node->index, &o->stall_ns);
+	o->result->state = SN_ONLINE;
+	o->claimed = false;
+	sn_event_add(o->node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE",
+		     o->result->message);
+	finish(o);
+}
+
+static int close_one(struct sn_offline *o)
+{
+	int error = sn_step("going-offline");
+
+	if (error != 0)
+		return sn_result_fail(o->result, error, "going-offline was vetoed: %s",
+				      sn_errno_name(error));
+	o->returned_before = atomic_load(&o->node->returned_pages);
+	error = sn_drain_close(o->node, &o->stall_ns);
+	if (error != 0)
+		return sn_result_fail(o->result, -EPERM, "membarrier is refused here (%s)",
+				      sn_errno_name(error));
+	/* At once, not when its turn comes: what is cached here may belong to others. */
+	o->result->drained_objects = sn_tables_drain(o->node->index, true);
+	sn_policy_move_guests(o);
+	return 0;
+}
+
+/* Tells the notifiers, now that the node allocates nothing any more; one that refuses undoes all.
+ */
+static void begin_notify(struct sn_offline *o)
+{
+	char who[32] = "";
+	int error = sn_notify_begin(o->node, false, o->request->policy, who);
+
+	if (error == 0)
+		return;
+	sn_result_fail(o->result, -EBUSY, "refused by notifier %s (%s)", who, sn_errno_name(error));
+	roll_back(o);
+	o->claimed = false;
+	finish(o);
+}
+
+/* Step 3 for all nodes that leave, all of which are out of the masks and policies already. */
+static void close_all(struct sn_offline *set, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		struct sn_offline *o = &set[i];
+
+		if (!o->claimed)
+			continue;
+		if (close_one(o) != 0) {
+			abandon(o);
+			continue;
+		}
+		sn_event_add(o->node, SN_ONLINE, SN_GOING_OFFLINE, "MEM_GOING_OFFLINE",
+			     sn_policy_name(o->request->policy));
+		sn_offline_report(o, SN_PHASE_CLOSE, 1, 1);
+		begin_notify(o);
+	}
+}
+
+/* Waits for those of the set that somebody else is taking offline. */
+static void join_others(struct sn_offline *set, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		struct sn_offline *o = &set[i];
+
+		if (!o->joins)
+			continue;
+		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		if (sn_transition_active(o->node)) {
+			sn_transition_join(o->node, o->deadline_ns, o->result);
+		} else {
+			*o->result = o->node->transition->last;
+			sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		}
+	}
+}
+
+/* sn_transition_settle() drops the lock: all nodes are settled when one round found nothing to wait
+ * for. */
+static void settle_all(struct sn_offline *set, unsigned int count)
+{
+	for (unsigned int i = 0; i < count;) {
+		struct sn_node *node = set[i].node;
+		bool waits = sn_transition_active(node) && (sn_node_state(node) == SN_ONLINE ||
+							    sn_node_state(node) == SN_OFFLINE);
+
+		if (waits)
+			sn_transition_settle(node);
+		i = waits ? 0 : i + 1;
+	}
+}
+
+static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned int count,
+		      const struct sn_offline_request *request, struct sn_lifecycle_result *result)
+{
+	bool valid = true;
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct sn_offline *o = &set[i];
+
+		sn_result_begin(&result[i], node[i]);
+		result[i].policy = request->policy;
+		*o = (struct sn_offline){
+			.request = request, .result = &result[i], .set = set, .count = count};
+		o->begin_ns = sn_now_ns();
+		if (request->timeout_ms >= 0 && request->timeout_ms < LONGEST_TIMEOUT_MS)
+			o->deadline_ns = o->begin_ns + (uint64_t)request->timeout_ms * 1000000u + 1;
+		if (node[i] < SN_FIRST_NODE || node[i] >= sn_node_end) {
+			sn_result_fail(&result[i], -ENODEV, "no such node");
+			valid = false;
+			continue;
+		}
+		o->node = sn_nodes[node[i]];
+		if (!o->node->allowed) {
+			sn_result_fail(&result[i], -EINVAL,
+				       "node %d is not allowed to this process",
+				       o->node->os_number);
+			valid = false;
+		}
+		for (unsigned int k = 0; k < i; k++)
+			if (node[k] == node[i]) {
+				sn_result_fail(&result[i], -EINVAL, "node named twice");
+				valid = false;
+			}
+	}
+	return valid;
+}
+
+int sn_offline(const unsigned int *node, unsigned int count,
+	       const struct sn_offline_request *request, struct sn_lifecycle_result *result)
+{
+	struct sn_offline set[SN_MAX_NODES];
+	int error = 0;
+
+	if (count == 0 || count > SN_MAX_NODES)
+		return -EINVAL;
+	if (sn_in_callback()) {
+		for (unsigned int i = 0; i < count; i++) {
+			sn_result_begin(&result[i], node[i]);
+			sn_result_refuse_callback(&result[i]);
+		}
+		return -EDEADLK;
+	}
+	if (!sn_core_started()) {
+		for (unsigned int i = 0; i < count; i++) {
+			sn_result_begin(&result[i], node[i]);
+			sn_result_fail(&result[i], -EINVAL, "the library has not started yet");
+		}
+		return -EINVAL;
+	}
+	sn_lock_check_none_held();
+	if (set_begin(set, node, count, request, result)) {
+		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		settle_all(set, count);
+		for (unsigned int i = 0; i < count; i++)
+			check_node(&set[i]);
+		claim_all(set, count);
+		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		close_all(set, count);
+		for (unsigned int i = 0; i < count; i++)
+			if (set[i].claimed) {
+				offline_one(&set[i]);
+				set[i].claimed = false;
+				finish(&set[i]);
+			}
+		join_others(set, count);
+	}
+	for (unsigned int i = 0; i < count && error == 0; i++)
+		error = result[i].error;
+	return error;
+}

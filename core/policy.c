@@ -1,0 +1,220 @@
+/*
+ * policy.c - what becomes of the objects that live on a leaving node: strict, wait, migrate.
+ *
+ * Called with the node closed, drained and acknowledged, and with no lock held.  Each returns 0
+ * when nothing of the node is in use any more (strict, wait) or in place (migrate), else the error
+ * that the result tells, and the caller rolls back.
+ */
+#include "offline.h"
+
+#include "drain.h"
+#include "migrate.h"
+
+#define STRICT_LOOK_AGAIN_MS 100
+#define MIGRATE_RETRY_MS     5000
+#define DEFAULT_STALL_MS     20
+
+static int fail_busy(struct sn_offline *o, int error, const char *why)
+{
+	struct sn_lifecycle_result *result = o->result;
+
+	result->nr_holders = sn_drain_holders(o->node, result->holders, SN_MAX_HOLDERS);
+	if (result->nr_holders > 0)
+		return sn_result_fail(result, error, "%s: %llu objects in %s%s", why,
+				      (unsigned long long)result->holders[0].objects,
+				      result->holders[0].cache,
+				      result->nr_holders > 1 ? " and others" : "");
+	return sn_result_fail(result, error, "%s", why);
+}
+
+int sn_offline_fail_stopped(struct sn_offline *o)
+{
+	if (atomic_load(&o->node->transition->vetoed))
+		return sn_result_fail(o->result, -EBUSY, "refused by notifier %s",
+				      o->node->transition->veto);
+	if (sn_offline_cancelled(o))
+		return sn_result_fail(o->result, -ECANCELED, "cancelled");
+	return fail_busy(o, -ETIMEDOUT, "timed out");
+}
+
+/* strict: frees may be in flight, look again for a moment. */
+static int policy_strict(struct sn_offline *o)
+{
+	uint64_t until = sn_now_ns() + STRICT_LOOK_AGAIN_MS * 1000000ull;
+
+	for (;;) {
+		uint32_t seq = atomic_load(&o->node->free_seq);
+
+		if (sn_drain_live(o->node) == 0)
+			return 0;
+		if (sn_offline_cancelled(o))
+			return sn_offline_fail_stopped(o);
+		if (sn_now_ns() >= until)
+			return fail_busy(o, -EBUSY, "live memory remains");
+		atomic_fetch_add(&o->node->waiters, 1);
+		sn_futex_wait(&o->node->free_seq, seq, 1000000);
+		atomic_fetch_sub(&o->node->waiters, 1);
+	}
+}
+
+static int policy_wait(struct sn_offline *o)
+{
+	uint64_t before = sn_drain_live(o->node), told = 0;
+
+	for (;;) {
+		uint32_t seq;
+		uint64_t live, now;
+		int64_t left = -1;
+
+		atomic_fetch_add(&o->node->waiters, 1);
+		seq = atomic_load(&o->node->free_seq);
+		live = sn_drain_live(o->node);
+		now = sn_now_ns();
+		if (live > 0 && now - told > 100000000) {
+			sn_offline_report(o, SN_PHASE_WAIT, before - sn_min(live, before), before);
+			told = now;
+		}
+		if (o->deadline_ns != 0)
+			left = now >= o->deadline_ns ? 0 : (int64_t)(o->deadline_ns - now);
+		if (live > 0 && !sn_offline_must_stop(o))
+			sn_futex_wait(&o->node->free_seq, seq, left);
+		atomic_fetch_sub(&o->node->waiters, 1);
+		if (live == 0)
+			return 0;
+		if (sn_offline_must_stop(o))
+			return sn_offline_fail_stopped(o);
+		sn_offline_serve_cancels(o);
+	}
+}
+
+static void migrate_progress(void *arg, uint64_t done, uint64_t total)
+{
+	sn_offline_report(arg, SN_PHASE_MIGRATE, done, total);
+}
+
+static void migration_init(struct sn_offline *o, struct sn_migration *m)
+{
+	const struct sn_offline_request *request = o->request;
+	unsigned int stall = request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
+
+	*m = (struct sn_migration){
+		.node = o->node,
+		.from = o->node->index,
+		.order = o->node->fallback,
+		.max_stall_ns = stall * 1000000ull,
+		.stop = sn_offline_must_stop,
+		.progress = migrate_progress,
+		.arg = o,
+	};
+	sn_node_usable_mask(&m->to);
+	for (unsigned int w = 0; sn_mask_count(&request->to) > 0 && w < SN_NODE_MASK_WORDS; w++)
+		m->to.word[w] &= request->to.word[w];
+}
+
+static int fail_unmoved(struct sn_offline *o, const struct sn_migration *m)
+{
+	const struct sn_move_result *moved = &m->moved;
+
+	sn_result_unmovable(o->result, moved);
+	if (moved->no_room > 0)
+		return sn_result_fail(o->result, -ENOMEM,
+				      "no room elsewhere for %zu pages of the node",
+				      moved->no_room);
+	return fail_busy(o, -EBUSY,
+			 moved->busy > 0     ? "pinned pages would not move"
+			 : moved->shared > 0 ? "pages shared after fork would not move"
+					     : "pages would not move");
+}
+
+/* Passes over the node until a query finds no page of it left there; guests_only: no page of other
+ * nodes' ranges, which lie there since those nodes were away. */
+int sn_policy_move_off(struct sn_offline *o, bool guests_only)
+{
+	uint64_t give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
+	struct sn_migration m;
+	size_t moved = 0;
+	uint64_t need = 0;
+
+	/* By now exactly what has to move has pages: found out before any of them does. */
+	migration_init(o, &m);
+	if (sn_placement->resident != NULL &&
+	    sn_offline_check_room(sn_placement->resident(o->node->index), &need, &m.to,
+				  o->result) != 0)
+		return o->result->error;
+	for (int64_t pause_ns = 1000000;; pause_ns = sn_min(pause_ns * 2, (int64_t)100000000)) {
+		migration_init(o, &m);
+		m.guests_only = guests_only;
+		sn_migrate_pass(&m);
+		moved += m.moved.moved;
+		o->stall_ns = sn_max(o->stall_ns, m.stall_ns);
+		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
+			return 0; /* nothing lives here, and nobody can move anything */
+		if (m.error != 0)
+			return sn_result_fail(o->result, m.error == -ENOSYS ? -EPERM : m.error,
+					      "moving pages is refused here (%s: %s)",
+					      sn_placement->name, sn_placement->reason);
+		if (sn_offline_must_stop(o))
+			return sn_offline_fail_stopped(o);
+		if (m.left_pages == 0) {
+			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;
+			return 0;
+		}
+		if (o->deadline_ns == 0 && sn_now_ns() >= give_up)
+			return fail_unmoved(o, &m);
+		sn_offline_report(o, SN_PHASE_VERIFY, 0, m.left_pages);
+		sn_futex_wait(&o->node->transition->cancel, 0, pause_ns);
+	}
+}
+
+/* One pass on the side: what does not move is no failure of it. */
+static void move_some(struct sn_offline *o, struct sn_migration *m)
+{
+	m->progress = NULL;
+	sn_migrate_pass(m);
+	o->stall_ns = sn_max(o->stall_ns, m->stall_ns);
+	if (m->error == 0)
+		o->result->migrated_bytes += (uint64_t)m->moved.moved << SN_PAGE_SHIFT;
+}
+
+/* The allocator's own per-node metadata leaves under every policy; what cannot is reported. */
+void sn_policy_move_metadata(struct sn_offline *o)
+{
+	struct sn_migration m;
+
+	migration_init(o, &m);
+	m.metadata_only = true;
+	move_some(o, &m);
+	if (m.error == 0)
+		sn_result_unmovable(o->result, &m.moved);
+}
+
+/* Other nodes' pages on this one leave before the acknowledgement, since their slabs go on handing
+ * out objects.  What does not move now is tried again, and decided about, under the policy. */
+void sn_policy_move_guests(struct sn_offline *o)
+{
+	struct sn_migration m;
+
+	migration_init(o, &m);
+	m.guests_only = true;
+	move_some(o, &m);
+}
+
+int sn_policy_apply(struct sn_offline *o)
+{
+	static const enum sn_phase phase[] = {SN_PHASE_CLOSE, SN_PHASE_WAIT, SN_PHASE_MIGRATE};
+	int error = o->request->policy == SN_STRICT
+			    ? 0
+			    : sn_offline_enter(o, phase[o->request->policy]);
+
+	if (error != 0)
+		return error;
+	switch (o->request->policy) {
+	case SN_STRICT:
+		return policy_strict(o);
+	case SN_WAIT:
+		return policy_wait(o);
+	case SN_MIGRATE:
+		return sn_policy_move_off(o, false);
+	}
+	return -EINVAL;
+}

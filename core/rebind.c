@@ -1,0 +1,60 @@
+/*
+ * rebind.c - see rebind.h.
+ */
+#include "rebind.h"
+
+#include "core.h"
+#include "large.h"
+#include "migrate.h"
+#include "segment.h"
+
+/* Some range could not be given its policy: the reaper tries again. */
+static _Atomic bool policies_stale;
+
+/* Every range gets a policy over these nodes.  Lifecycle lock held, so that of two transitions
+ * the later one's masks stay.  A range that is added meanwhile reads the published masks. */
+void sn_rebind_ranges(const struct sn_nodemask *allowed)
+{
+	bool failed = false;
+
+	if (sn_placement->bind_range == NULL)
+		return;
+	for_each_node(n) {
+		struct sn_node *node = sn_nodes[n];
+		struct sn_range *range;
+
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		for (range = node->ranges; range != NULL; range = range->next)
+			failed |= sn_placement->bind_range(range->base,
+							   range->nr_segments << SN_SEG_SHIFT, n,
+							   allowed) < 0;
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	}
+	atomic_store(&policies_stale, failed);
+	if (failed && sn_ageing_hook != NULL)
+		sn_ageing_hook(); /* the reaper may be asleep */
+}
+
+bool sn_rebind_stale(void)
+{
+	return atomic_load(&policies_stale);
+}
+
+void sn_rebind_repair(void)
+{
+	struct sn_nodemask allowed;
+
+	if (!atomic_load(&policies_stale))
+		return;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_node_policy_mask(&allowed);
+	sn_rebind_ranges(&allowed);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	if (atomic_load(&policies_stale))
+		return;
+	/* What was placed meanwhile may be anywhere: what is free of it goes back. */
+	for_each_node(n) {
+		sn_migrate_unsettled(sn_nodes[n]);
+		sn_make_room(sn_nodes[n]);
+	}
+}

@@ -1,0 +1,58 @@
+/*
+ * transition.h - who is changing a node: claims, those who join, and the results they share.
+ *
+ * The lifecycle lock covers each change of state and nothing that takes time.  In between, the
+ * node's transition record says that somebody is at it, how far, and whether it is to be undone.
+ */
+#ifndef SLABNODE_TRANSITION_H
+#define SLABNODE_TRANSITION_H
+
+#include "lifecycle.h"
+
+/* One record a node, built at the first claim, never freed. */
+struct sn_transition {
+	/* Written under sn_lifecycle_lock; status reads them without. */
+	_Atomic bool active;
+	_Atomic bool online;
+	_Atomic uint32_t policy; /* enum sn_policy */
+	_Atomic uint64_t begin_ns;
+	_Atomic uint32_t phase;		 /* enum sn_phase */
+	_Atomic uint32_t cancel;	 /* somebody wants it undone */
+	_Atomic uint32_t finished;	 /* counts transitions that ended: joiners sleep on it */
+	_Atomic bool vetoed;		 /* somebody refused after the beginning */
+	char veto[32];			 /* who; written before `vetoed` is set */
+	struct sn_lifecycle_result last; /* of the one that ended last */
+};
+
+struct sn_move_result;
+
+void sn_result_begin(struct sn_lifecycle_result *result, unsigned int node);
+/* The only way to set an error: it takes a reason.  Returns the error. */
+__attribute__((format(printf, 3, 4))) int sn_result_fail(struct sn_lifecycle_result *result,
+							 int error, const char *format, ...);
+int sn_result_refuse_callback(struct sn_lifecycle_result *result);
+/* The pages that stayed, by reason. */
+void sn_result_unmovable(struct sn_lifecycle_result *result, const struct sn_move_result *moved);
+
+/* The functions below are called with sn_lifecycle_lock held. */
+
+/* -ENOMEM: no record. */
+int sn_transition_claim(struct sn_node *node, bool online, enum sn_policy policy);
+/* Stores the result and wakes those who joined. */
+void sn_transition_unclaim(struct sn_node *node, const struct sn_lifecycle_result *result);
+bool sn_transition_active(const struct sn_node *node);
+/*
+ * Sleeps until the transition that is under way ended, and copies its result; at most until the
+ * deadline (0: none).  Returns with the lock dropped.
+ */
+void sn_transition_join(struct sn_node *node, uint64_t deadline_ns,
+			struct sn_lifecycle_result *result);
+void sn_transition_set_state(struct sn_node *node, enum sn_node_state state);
+/* The node is in service (again): policies first, then it hands memory out. */
+void sn_transition_publish_online(struct sn_node *node);
+/* Waits until nothing of an earlier transition is at work on the node: the tail of one whose
+ * state is published already (memory being made inaccessible, pages coming back).  The lock is
+ * dropped in between.  A rebalance gives up for the newcomer. */
+void sn_transition_settle(struct sn_node *node);
+
+#endif
