@@ -109,7 +109,7 @@ static SN_COLD bool reclaim_everywhere(void)
 	size_t bytes;
 
 	/* Cached objects, too: one of them keeps a whole segment from being of use elsewhere. */
-	sn_drain(SN_NODE_NONE, &drained);
+	sn_drain(SN_NODE_NONE, false, &drained);
 	bytes = drained.released_bytes;
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		bytes += sn_make_room(sn_nodes[n]);

@@ -18,6 +18,7 @@
 
 #include "alien.h"
 #include "meta.h"
+#include "movable.h"
 #include "pages.h"
 #include "slab.h"
 #include "table.h"
@@ -183,7 +184,7 @@ static void put_objects(struct sn_node *node, unsigned int index, void **objects
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 	mark_active(cn);
 	online = sn_node_in_service(node);
-	if (to_shared && online) {
+	if (to_shared && online && !cn->vacating) {
 		struct sn_array *shared = shared_of(cn, cache);
 
 		if (shared != NULL) {
@@ -305,6 +306,7 @@ static void cache_init(unsigned int index, size_t size, size_t align, void (*cto
 	cache->size = (uint32_t)size;
 	cache->align = (uint16_t)align;
 	cache->ctor = ctor;
+	atomic_store(&cache->movable, NULL);
 	cache->reciprocal = (((uint64_t)1 << 40) + size - 1) / size;
 	choose_slab(cache);
 	cache->array_limit = choose_limit(size);
@@ -378,6 +380,11 @@ uint64_t sn_cache_shrink(unsigned int index)
 
 	for_each_node(n)
 		before += sn_counter_read(sn_cache_node(sn_nodes[n], index)->nr_slabs);
+	for_each_node(n) {
+		struct sn_eviction e = {.node = sn_nodes[n], .target = n};
+
+		sn_movable_compact(&e, index);
+	}
 	cache_drain_all(index);
 	for_each_node(n)
 		after += sn_counter_read(sn_cache_node(sn_nodes[n], index)->nr_slabs);
@@ -402,8 +409,11 @@ static int cache_left(unsigned int index)
 
 int sn_cache_destroy(unsigned int index)
 {
-	int error = -EAGAIN;
+	int error = sn_movable_forget(index);
 
+	if (error != 0)
+		return error;
+	error = -EAGAIN;
 	/* An index is used again only when no slab of the old geometry is left. */
 	for (int tries = 0; tries < 100 && error == -EAGAIN; tries++) {
 		cache_drain_all(index);

@@ -21,6 +21,8 @@
 /* The most objects that pass between an array cache and a store at once. */
 #define SN_BATCH_MAX 64
 
+struct sn_movable;
+
 struct sn_cache {
 	uint64_t reciprocal; /* ceil(2^40 / size) */
 	uint32_t size;	     /* of an object, as malloc_usable_size() answers */
@@ -31,6 +33,7 @@ struct sn_cache {
 	uint8_t index;
 	uint8_t in_use; /* set last, cleared by destroy; guarded by sn_lifecycle_lock */
 	void (*ctor)(void *);
+	struct sn_movable *_Atomic movable; /* NULL: objects stay; see movable.h */
 	char name[32];
 };
 
@@ -48,12 +51,16 @@ struct sn_alien {
 
 struct sn_cache_node {
 	struct sn_lock list_lock;
-	uint8_t active;	  /* was ever used: the fork handler and statistics skip others */
+	uint8_t active; /* was ever used: the fork handler and statistics skip others */
+	/* Counts those who vacate slabs of an online node: frees then go straight to the slab.
+	 * Alien caches read it under their own lock and are drained after it was set. */
+	uint8_t vacating;
 	uint32_t nr_free; /* slabs on the free list */
 	uint32_t nr_slabs;
 	uint64_t nr_objects; /* in all slabs */
 	uint64_t nr_out;     /* objects that slabs have handed out, wherever they are now */
 	struct sn_page *partial, *full, *free;
+	struct sn_page *isolated; /* being vacated; see movable.c */
 	struct sn_array *shared;
 	/* By node index; built on first use, then never changes. */
 	struct sn_alien *_Atomic *_Atomic alien;

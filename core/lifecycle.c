@@ -30,8 +30,10 @@
  */
 #include "lifecycle.h"
 
+#include "callback.h"
 #include "drain.h"
 #include "loan.h"
+#include "movable.h"
 #include "notifier.h"
 #include "rebind.h"
 #include "table.h"
@@ -42,7 +44,7 @@
 
 const char *sn_phase_name(enum sn_phase phase)
 {
-	static const char *const names[] = {"close",   "drain",	 "release", "wait",
+	static const char *const names[] = {"close",   "drain",	 "release", "evict",   "wait",
 					    "migrate", "verify", "commit",  "rollback"};
 
 	return names[phase];
@@ -84,9 +86,20 @@ const char *sn_errno_name(int error)
 	return "EIO";
 }
 
+/* A callback that the command of this transition is in, for this node or another one of it. */
+static bool callback_of_command(const struct sn_transition *t, char *text, size_t size)
+{
+	for_each_node(n)
+		if (sn_transition_active(sn_nodes[n]) &&
+		    sn_nodes[n]->transition->command == t->command &&
+		    sn_callback_running(n, text, size))
+			return true;
+	return false;
+}
+
 int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 {
-	char who[32];
+	char who[64];
 	struct sn_node *node;
 
 	sn_result_begin(result, index);
@@ -108,12 +121,11 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 		atomic_fetch_add(&sn_nodes[n]->free_seq, 1);
 		sn_futex_wake(&sn_nodes[n]->free_seq, INT32_MAX);
 	}
-	sn_notifier_running(index, who);
-	if (who[0] != '\0') {
+	if (callback_of_command(node->transition, who, sizeof(who))) {
 		/* It takes as long as it takes; the cancel stands, and this answers at once. */
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 		snprintf(result->message, sizeof(result->message),
-			 "cancelled; notifier %s has yet to return", who);
+			 "cancelled; %s has yet to return", who);
 		result->state = sn_node_state(node);
 		return 0;
 	}
@@ -174,7 +186,6 @@ bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 {
 	const struct sn_transition *t =
 		__atomic_load_n(&sn_nodes[index]->transition, __ATOMIC_ACQUIRE);
-	char name[32];
 
 	memset(info, 0, sizeof(*info));
 	if (t == NULL || !atomic_load(&t->active))
@@ -183,10 +194,9 @@ bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 	info->phase = (enum sn_phase)atomic_load(&t->phase);
 	info->online = atomic_load(&t->online);
 	info->elapsed_ms = (sn_now_ns() - atomic_load(&t->begin_ns)) / 1000000;
-	sn_notifier_running(index, name);
-	if (name[0] != '\0')
-		snprintf(info->waiting_for, sizeof(info->waiting_for), "notifier %s", name);
-	else if (info->phase == SN_PHASE_WAIT || info->phase == SN_PHASE_MIGRATE)
+	if (sn_callback_running(index, info->waiting_for, sizeof(info->waiting_for)))
+		return true;
+	if (info->phase == SN_PHASE_WAIT || info->phase == SN_PHASE_MIGRATE)
 		strcpy(info->waiting_for, info->phase == SN_PHASE_WAIT ? "objects" : "pages");
 	return true;
 }
@@ -202,7 +212,9 @@ void sn_lifecycle_fork_child(void)
 {
 	bool undone = false;
 
+	sn_callback_fork_child();
 	sn_notifier_fork_child();
+	sn_movable_fork_child();
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 

@@ -16,6 +16,7 @@ enum sn_phase {
 	SN_PHASE_CLOSE,	  /* grace period */
 	SN_PHASE_DRAIN,	  /* tables, alien caches, shared stores */
 	SN_PHASE_RELEASE, /* empty slabs and cached blocks go back to the system */
+	SN_PHASE_EVICT,	  /* movable caches are asked to give objects up */
 	SN_PHASE_WAIT,	  /* for the last objects to be freed */
 	SN_PHASE_MIGRATE, /* pages move */
 	SN_PHASE_VERIFY,
@@ -110,9 +111,10 @@ int sn_plan(unsigned int node, struct sn_plan *plan);
 
 /* Returns cached free memory of one node (SN_NODE_NONE: of all) to the system. */
 struct sn_drain_result {
-	uint64_t drained_objects, released_bytes;
+	uint64_t drained_objects, evicted_objects, released_bytes;
 };
-int sn_drain(unsigned int node, struct sn_drain_result *result);
+/* `evict`: objects of movable caches are asked to leave sparse slabs, which calls the program. */
+int sn_drain(unsigned int node, bool evict, struct sn_drain_result *result);
 
 /* A notifier that fell into line late refuses: the transition under way is undone. */
 void sn_transition_veto(unsigned int node, const char *who);

@@ -1,10 +1,8 @@
 /*
  * notifier.c - see notifier.h.
  *
- * One delivery goes on at a time: the deliverer holds `turn`, a sleeping lock of its own that is no
- * sn_lock, since callbacks run under it; they may allocate, free, create caches and take any time.
- * What they may not do is change nodes or the chain: that is refused with -EDEADLK, by a flag of
- * the thread.
+ * One delivery goes on at a time: the deliverer holds `turn` (callback.h).  Callbacks may allocate,
+ * free, create caches and take any time; what they may not do is change nodes or the chain.
  *
  * Each slot remembers, by node, whether it was told of a beginning whose end is still to come.
  * An end is delivered to exactly those; a newcomer in the middle of a transition is told of its
@@ -12,8 +10,8 @@
  */
 #include "notifier.h"
 
+#include "callback.h"
 #include "stats.h"
-#include "thread.h"
 
 #include <string.h>
 
@@ -35,8 +33,8 @@ struct under_way {
 	enum sn_policy policy;
 };
 
-/* All guarded by turn, but `running`, which `why` reads. */
-static _Atomic uint32_t turn; /* 0 free, 1 taken, 2 taken and wanted */
+/* Guards all that follows. */
+static struct sn_turn turn;
 static struct notifier notifiers[MAX_NOTIFIERS];
 static int last_id;
 
@@ -49,46 +47,16 @@ struct chain {
 static struct chain chains[2];
 static struct chain *_Atomic chain = &chains[0];
 static struct under_way under_way[SN_MAX_NODES + 1];
-static _Atomic uint32_t running_node;
-static struct notifier *_Atomic running;
 
-static _Thread_local bool in_callback SN_TLS;
-
-/* Counts the forks between this process and the first one.  A callback that forks returns in the
- * child, too, where the transition was undone: nobody else hears of it there, and it ends. */
-static unsigned int generation;
-
-static void turn_take(void)
-{
-	uint32_t free = 0;
-
-	if (atomic_compare_exchange_strong(&turn, &free, 1))
-		return;
-	while (atomic_exchange(&turn, 2) != 0)
-		sn_futex_wait(&turn, 2, -1);
-}
-
-static void turn_give(void)
-{
-	if (atomic_exchange(&turn, 0) == 2)
-		sn_futex_wake(&turn, 1);
-}
-
-bool sn_in_callback(void)
-{
-	return in_callback;
-}
-
-/* The program's code runs: what it allocates is the program's, not the library's. */
+/* A callback that forks returns in the child, too, where the transition was undone: nobody else
+ * hears of it there, and it ends.  *here says whether it has not. */
 static int call(struct notifier *n, struct sn_node *node, enum slabnode_mem_action memory,
-		enum slabnode_node_action event, enum sn_policy policy)
+		enum slabnode_node_action event, enum sn_policy policy, bool *here)
 {
-	unsigned int internal = sn_internal_suspend(), before = generation;
+	struct sn_callback frame;
 	int result;
 
-	atomic_store(&running_node, node->index);
-	atomic_store(&running, n);
-	in_callback = true;
+	sn_callback_enter(&frame, "notifier", n->name, node->index);
 	if (n->memory != NULL) {
 		struct slabnode_memory_notify notify = {
 			.node = node->os_number,
@@ -102,21 +70,19 @@ static int call(struct notifier *n, struct sn_node *node, enum slabnode_mem_acti
 
 		result = n->node(event, &notify, n->data);
 	}
-	in_callback = false;
-	atomic_store(&running, NULL);
-	sn_internal_resume(internal);
-	return generation == before ? result : -ECANCELED;
+	*here = sn_callback_leave(&frame);
+	return *here ? result : -ECANCELED;
 }
 
 static int tell_begin(struct notifier *n, struct sn_node *node, bool online, enum sn_policy policy)
 {
-	unsigned int before = generation;
+	bool here;
 	int result = call(n, node, online ? SLABNODE_MEM_GOING_ONLINE : SLABNODE_MEM_GOING_OFFLINE,
 			  online ? SLABNODE_NODE_ADDING_FIRST_MEMORY
 				 : SLABNODE_NODE_REMOVING_LAST_MEMORY,
-			  policy);
+			  policy, &here);
 
-	if (generation == before)
+	if (here)
 		sn_mask_add(&n->begun, node->index);
 	return result < 0 ? result : 0;
 }
@@ -124,6 +90,8 @@ static int tell_begin(struct notifier *n, struct sn_node *node, bool online, enu
 static void tell_end(struct notifier *n, struct sn_node *node, bool online, bool cancelled,
 		     enum sn_policy policy)
 {
+	bool here;
+
 	if (!sn_mask_has(&n->begun, node->index))
 		return;
 	sn_mask_remove(&n->begun, node->index);
@@ -131,11 +99,11 @@ static void tell_end(struct notifier *n, struct sn_node *node, bool online, bool
 		call(n, node, online ? SLABNODE_MEM_CANCEL_ONLINE : SLABNODE_MEM_CANCEL_OFFLINE,
 		     online ? SLABNODE_NODE_CANCEL_ADDING_FIRST_MEMORY
 			    : SLABNODE_NODE_CANCEL_REMOVING_LAST_MEMORY,
-		     policy);
+		     policy, &here);
 	else
 		call(n, node, online ? SLABNODE_MEM_ONLINE : SLABNODE_MEM_OFFLINE,
 		     online ? SLABNODE_NODE_ADDED_FIRST_MEMORY : SLABNODE_NODE_REMOVED_LAST_MEMORY,
-		     policy);
+		     policy, &here);
 }
 
 /* Node events enclose the memory actions at the beginning; at the end they come first, but for a
@@ -144,7 +112,7 @@ int sn_notify_begin(struct sn_node *node, bool online, enum sn_policy policy, ch
 {
 	int error = 0;
 
-	turn_take();
+	sn_turn_take(&turn);
 	under_way[node->index] = (struct under_way){true, online, policy};
 	for (int memory = 0; memory < 2 && error == 0; memory++)
 		for (unsigned int i = 0; i < chain->nr && error == 0; i++) {
@@ -156,19 +124,19 @@ int sn_notify_begin(struct sn_node *node, bool online, enum sn_policy policy, ch
 			if (error != 0)
 				memcpy(who, n->name, sizeof(n->name));
 		}
-	turn_give();
+	sn_turn_give(&turn);
 	return error;
 }
 
 void sn_notify_end(struct sn_node *node, bool online, bool cancelled, enum sn_policy policy)
 {
-	turn_take();
+	sn_turn_take(&turn);
 	under_way[node->index].active = false;
 	for (int pass = 0; pass < 2; pass++)
 		for (unsigned int i = 0; i < chain->nr; i++)
 			if ((chain->at[i]->memory != NULL) == (cancelled ? pass == 0 : pass == 1))
 				tell_end(chain->at[i], node, online, cancelled, policy);
-	turn_give();
+	sn_turn_give(&turn);
 }
 
 static struct chain *other_chain(void)
@@ -220,9 +188,9 @@ int sn_notifier_register(const char *name, int priority, slabnode_memory_fn *mem
 
 	if (name == NULL || (memory == NULL) == (node == NULL))
 		return -EINVAL;
-	if (in_callback)
+	if (sn_in_callback())
 		return -EDEADLK;
-	turn_take();
+	sn_turn_take(&turn);
 	n = find(0);
 	if (n != NULL) {
 		*n = (struct notifier){.id = ++last_id,
@@ -238,7 +206,7 @@ int sn_notifier_register(const char *name, int priority, slabnode_memory_fn *mem
 							      under_way[i].policy) < 0)
 				sn_transition_veto(i, n->name);
 	}
-	turn_give();
+	sn_turn_give(&turn);
 	return id;
 }
 
@@ -246,33 +214,21 @@ int sn_notifier_unregister(int id)
 {
 	struct notifier *n;
 
-	if (in_callback)
+	if (sn_in_callback())
 		return -EDEADLK;
-	turn_take();
+	sn_turn_take(&turn);
 	n = id > 0 ? find(id) : NULL;
 	if (n != NULL) {
 		take_out(n);
 		n->id = 0;
 	}
-	turn_give();
+	sn_turn_give(&turn);
 	return n == NULL ? -ENOENT : 0;
-}
-
-void sn_notifier_running(unsigned int node, char *name)
-{
-	const struct notifier *n = atomic_load(&running);
-
-	name[0] = '\0';
-	if (n != NULL && atomic_load(&running_node) == node)
-		memcpy(name, n->name, sizeof(n->name));
 }
 
 void sn_notifier_fork_child(void)
 {
-	generation++;
-	atomic_store(&turn, 0);
-	atomic_store(&running, NULL);
-	in_callback = false;
+	atomic_store(&turn.word, 0);
 	memset(under_way, 0, sizeof(under_way));
 	for (unsigned int i = 0; i < chain->nr; i++)
 		chain->at[i]->begun = (struct sn_nodemask){{0}};

@@ -41,10 +41,6 @@ int sn_notifier_unregister(int id);
  */
 int sn_notify_begin(struct sn_node *node, bool online, enum sn_policy policy, char *who);
 void sn_notify_end(struct sn_node *node, bool online, bool cancelled, enum sn_policy policy);
-/* The callback that is running now for a node, "" for none; into 32 bytes. */
-void sn_notifier_running(unsigned int node, char *name);
-/* Whether the calling thread is inside a callback: the lifecycle refuses it with -EDEADLK. */
-bool sn_in_callback(void);
 /* In a forked child: nobody is running callbacks. */
 void sn_notifier_fork_child(void);
 

@@ -8,6 +8,7 @@
  */
 #include "offline.h"
 
+#include "callback.h"
 #include "core.h"
 #include "drain.h"
 #include "event.h"
@@ -55,6 +56,11 @@ bool sn_offline_cancelled(const struct sn_offline *o)
 static bool out_of_time(const struct sn_offline *o)
 {
 	return o->deadline_ns != 0 && sn_now_ns() >= o->deadline_ns;
+}
+
+bool sn_offline_forked(const struct sn_offline *o)
+{
+	return o->generation != sn_callback_generation();
 }
 
 bool sn_offline_must_stop(void *arg)
@@ -146,7 +152,7 @@ static void claim_all(struct sn_offline *set, unsigned int count)
 						  o->result) != 0)
 				continue;
 		}
-		if (sn_transition_claim(o->node, false, o->request->policy) != 0) {
+		if (sn_transition_claim(o->node, set, false, o->request->policy) != 0) {
 			sn_result_fail(o->result, -ENOMEM, "no memory for the transition record");
 			continue;
 		}
@@ -166,6 +172,8 @@ static void roll_back(struct sn_offline *o)
 {
 	struct sn_node *node = o->node;
 
+	if (sn_offline_forked(o))
+		return; /* sn_lifecycle_fork_child() did */
 	sn_offline_enter(o, SN_PHASE_ROLLBACK);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_transition_publish_online(node);
@@ -202,12 +210,17 @@ void sn_offline_serve_cancels(struct sn_offline *o)
 	}
 }
 
-static void commit(struct sn_offline *o)
+/* The last moment for a cancel or a veto: behind it there is no way back. */
+static int commit(struct sn_offline *o)
 {
 	struct sn_node *node = o->node;
 
 	sn_offline_enter(o, SN_PHASE_COMMIT);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	if (sn_offline_cancelled(o)) {
+		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		return sn_offline_fail_stopped(o);
+	}
 	sn_transition_set_state(node, SN_OFFLINE);
 	sn_loans_find();
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -217,6 +230,7 @@ static void commit(struct sn_offline *o)
 	sn_event_add(node, SN_GOING_OFFLINE, SN_OFFLINE, "MEM_OFFLINE",
 		     sn_policy_name(o->request->policy));
 	sn_notify_end(node, false, false, o->request->policy);
+	return 0;
 }
 
 /* Steps 4 to 7 for one node whose grace period has passed. */
@@ -240,10 +254,10 @@ static void offline_one(struct sn_offline *o)
 		sn_drain_release(o->node);
 		if (o->request->policy != SN_MIGRATE)
 			sn_policy_move_metadata(o);
-		commit(o);
-	} else {
-		roll_back(o);
+		error = commit(o);
 	}
+	if (error != 0)
+		roll_back(o);
 	returned = atomic_load(&o->node->returned_pages) - o->returned_before;
 	result->released_bytes = returned << SN_PAGE_SHIFT;
 }
@@ -297,10 +311,24 @@ static void begin_notify(struct sn_offline *o)
 
 	if (error == 0)
 		return;
-	sn_result_fail(o->result, -EBUSY, "refused by notifier %s (%s)", who, sn_errno_name(error));
+	if (sn_offline_forked(o))
+		sn_offline_fail_stopped(o);
+	else
+		sn_result_fail(o->result, -EBUSY, "refused by notifier %s (%s)", who,
+			       sn_errno_name(error));
 	roll_back(o);
 	o->claimed = false;
 	finish(o);
+}
+
+/* Whether a callback for another node of the command forked: this child has undone them all. */
+static bool left_behind(struct sn_offline *o)
+{
+	if (!sn_offline_forked(o))
+		return false;
+	sn_offline_fail_stopped(o);
+	o->claimed = false;
+	return true;
 }
 
 /* Step 3 for all nodes that leave, all of which are out of the masks and policies already. */
@@ -309,7 +337,7 @@ static void close_all(struct sn_offline *set, unsigned int count)
 	for (unsigned int i = 0; i < count; i++) {
 		struct sn_offline *o = &set[i];
 
-		if (!o->claimed)
+		if (!o->claimed || left_behind(o))
 			continue;
 		if (close_one(o) != 0) {
 			abandon(o);
@@ -368,6 +396,7 @@ static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned
 		*o = (struct sn_offline){
 			.request = request, .result = &result[i], .set = set, .count = count};
 		o->begin_ns = sn_now_ns();
+		o->generation = sn_callback_generation();
 		if (request->timeout_ms >= 0 && request->timeout_ms < LONGEST_TIMEOUT_MS)
 			o->deadline_ns = o->begin_ns + (uint64_t)request->timeout_ms * 1000000u + 1;
 		if (node[i] < SN_FIRST_NODE || node[i] >= sn_node_end) {
@@ -423,7 +452,7 @@ int sn_offline(const unsigned int *node, unsigned int count,
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 		close_all(set, count);
 		for (unsigned int i = 0; i < count; i++)
-			if (set[i].claimed) {
+			if (set[i].claimed && !left_behind(&set[i])) {
 				offline_one(&set[i]);
 				set[i].claimed = false;
 				finish(&set[i]);

@@ -13,7 +13,8 @@ struct sn_offline {
 	const struct sn_offline_request *request;
 	struct sn_lifecycle_result *result;
 	uint64_t begin_ns, stall_ns;
-	uint64_t deadline_ns; /* 0: none */
+	uint64_t deadline_ns;	 /* 0: none */
+	unsigned int generation; /* sn_callback_generation() at the start */
 	bool claimed;
 	bool joins;		     /* somebody else is taking it offline: wait for that result */
 	struct sn_nodemask recalled; /* nodes whose loan to this one was called back */
@@ -35,6 +36,9 @@ int sn_offline_check_room(uint64_t bytes, uint64_t *need, const struct sn_nodema
 /* The nodes of one command take their turns; one that is cancelled before its turn does not
  * have to wait for it. */
 void sn_offline_serve_cancels(struct sn_offline *o);
+
+/* A callback forked, and this is the child: everything was undone already. */
+bool sn_offline_forked(const struct sn_offline *o);
 
 /* policy.c */
 int sn_policy_apply(struct sn_offline *o);

@@ -2,6 +2,7 @@
  * online.c - brings a node back: what other nodes' tables hold of it is taken out, its memory made
  * accessible, then it is published.  All of that may fail; then the node stays away.
  */
+#include "callback.h"
 #include "core.h"
 #include "drain.h"
 #include "event.h"
@@ -163,10 +164,11 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 		sn_transition_join(node, 0, result);
 		return result->error;
 	}
-	if (error == 0 && sn_transition_claim(node, true, SN_MIGRATE) != 0)
+	if (error == 0 && sn_transition_claim(node, result, true, SN_MIGRATE) != 0)
 		error = sn_result_fail(result, -ENOMEM, "no memory for the transition record");
 	if (error != 0) {
-		if (error == 1 && rebalance_too && sn_transition_claim(node, true, SN_MIGRATE) == 0)
+		if (error == 1 && rebalance_too &&
+		    sn_transition_claim(node, result, true, SN_MIGRATE) == 0)
 			return rebalance_claimed(node, result);
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 		return error == 1 ? 0 : error;

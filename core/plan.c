@@ -3,6 +3,7 @@
  */
 #include "drain.h"
 #include "large.h"
+#include "movable.h"
 #include "stats.h"
 #include "table.h"
 
@@ -60,7 +61,7 @@ int sn_plan(unsigned int index, struct sn_plan *plan)
 	return 0;
 }
 
-int sn_drain(unsigned int index, struct sn_drain_result *result)
+int sn_drain(unsigned int index, bool evict, struct sn_drain_result *result)
 {
 	memset(result, 0, sizeof(*result));
 	if (index != SN_NODE_NONE && (index < SN_FIRST_NODE || index >= sn_node_end))
@@ -71,6 +72,12 @@ int sn_drain(unsigned int index, struct sn_drain_result *result)
 
 		if ((index != SN_NODE_NONE && n != index) || sn_node_state(node) != SN_ONLINE)
 			continue;
+		if (evict) {
+			struct sn_eviction e = {.node = node, .target = n};
+
+			sn_movable_compact(&e, 0);
+			result->evicted_objects += e.evicted;
+		}
 		result->drained_objects += sn_drain_stores_open(node);
 		result->released_bytes += sn_drain_release(node);
 	}

@@ -9,6 +9,7 @@
 
 #include "drain.h"
 #include "migrate.h"
+#include "movable.h"
 
 #define STRICT_LOOK_AGAIN_MS 100
 #define MIGRATE_RETRY_MS     5000
@@ -29,9 +30,11 @@ static int fail_busy(struct sn_offline *o, int error, const char *why)
 
 int sn_offline_fail_stopped(struct sn_offline *o)
 {
-	if (atomic_load(&o->node->transition->vetoed))
+	if (atomic_load(&o->node->transition->vetoed) && !sn_offline_forked(o))
 		return sn_result_fail(o->result, -EBUSY, "refused by notifier %s",
 				      o->node->transition->veto);
+	if (sn_offline_forked(o))
+		return sn_result_fail(o->result, -ECANCELED, "undone by a fork");
 	if (sn_offline_cancelled(o))
 		return sn_result_fail(o->result, -ECANCELED, "cancelled");
 	return fail_busy(o, -ETIMEDOUT, "timed out");
@@ -109,6 +112,55 @@ static void migration_init(struct sn_offline *o, struct sn_migration *m)
 	sn_node_usable_mask(&m->to);
 	for (unsigned int w = 0; sn_mask_count(&request->to) > 0 && w < SN_NODE_MASK_WORDS; w++)
 		m->to.word[w] &= request->to.word[w];
+}
+
+static void evict_progress(void *arg, uint64_t done, uint64_t total)
+{
+	sn_offline_report(arg, SN_PHASE_EVICT, done, total);
+}
+
+/* The nearest node that objects may move to. */
+static unsigned int nearest_target(const struct sn_migration *m)
+{
+	for (const uint8_t *order = m->order; *order != 0; order++)
+		if (sn_mask_has(&m->to, *order))
+			return *order;
+	return SN_NODE_NONE;
+}
+
+/* Objects that can move by themselves leave before pages do: the fewer pages, and what is left of
+ * their slabs goes back to the system.  Nobody has to: what stays is moved with its pages. */
+static int evict(struct sn_offline *o)
+{
+	struct sn_migration m;
+	struct sn_eviction e = {
+		.node = o->node,
+		.stop = sn_offline_must_stop,
+		.progress = evict_progress,
+		.arg = o,
+	};
+
+	migration_init(o, &m);
+	e.target = nearest_target(&m);
+	sn_movable_evict(&e);
+	o->result->evicted_objects = e.evicted;
+	o->stall_ns = sn_max(o->stall_ns, e.stall_ns);
+	if (sn_offline_forked(o) || sn_offline_must_stop(o))
+		return sn_offline_fail_stopped(o);
+	if (e.evicted > 0)
+		sn_drain_release(o->node);
+	return 0;
+}
+
+static int policy_migrate(struct sn_offline *o)
+{
+	int error = sn_offline_enter(o, SN_PHASE_EVICT);
+
+	if (error == 0)
+		error = evict(o);
+	if (error == 0)
+		error = sn_offline_enter(o, SN_PHASE_MIGRATE);
+	return error != 0 ? error : sn_policy_move_off(o, false);
 }
 
 static int fail_unmoved(struct sn_offline *o, const struct sn_migration *m)
@@ -201,20 +253,13 @@ void sn_policy_move_guests(struct sn_offline *o)
 
 int sn_policy_apply(struct sn_offline *o)
 {
-	static const enum sn_phase phase[] = {SN_PHASE_CLOSE, SN_PHASE_WAIT, SN_PHASE_MIGRATE};
-	int error = o->request->policy == SN_STRICT
-			    ? 0
-			    : sn_offline_enter(o, phase[o->request->policy]);
-
-	if (error != 0)
-		return error;
 	switch (o->request->policy) {
 	case SN_STRICT:
 		return policy_strict(o);
 	case SN_WAIT:
 		return policy_wait(o);
 	case SN_MIGRATE:
-		return sn_policy_move_off(o, false);
+		return policy_migrate(o);
 	}
 	return -EINVAL;
 }

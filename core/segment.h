@@ -42,7 +42,13 @@ enum sn_page_kind {
 	SN_PAGE_BLOCK,	    /* first page of a block that has a run of its own */
 };
 
-enum sn_slab_list { SN_LIST_NONE, SN_LIST_PARTIAL, SN_LIST_FULL, SN_LIST_FREE };
+enum sn_slab_list {
+	SN_LIST_NONE,
+	SN_LIST_PARTIAL,
+	SN_LIST_FULL,
+	SN_LIST_FREE,
+	SN_LIST_ISOLATED, /* its objects are asked to leave: hands out nothing, see movable.c */
+};
 
 #define SN_BITS_PER_PAGE 4
 

@@ -122,7 +122,8 @@ static struct sn_page **list_head(struct sn_cache_node *cn, uint8_t list)
 {
 	return list == SN_LIST_PARTIAL ? &cn->partial
 	       : list == SN_LIST_FULL  ? &cn->full
-				       : &cn->free;
+	       : list == SN_LIST_FREE  ? &cn->free
+				       : &cn->isolated;
 }
 
 void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab)
@@ -140,17 +141,10 @@ void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab)
 	slab->list = SN_LIST_NONE;
 }
 
-void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab)
+static void enlist(struct sn_cache_node *cn, struct sn_page *slab, uint8_t list)
 {
-	uint8_t list = slab->nr_free == 0		   ? SN_LIST_FULL
-		       : slab->nr_free == slab->nr_objects ? SN_LIST_FREE
-							   : SN_LIST_PARTIAL;
-	struct sn_page **head;
+	struct sn_page **head = list_head(cn, list);
 
-	if (slab->list == list)
-		return;
-	sn_slab_unlist(cn, slab);
-	head = list_head(cn, list);
 	slab->prev = NULL;
 	slab->next = *head;
 	if (slab->next != NULL)
@@ -159,4 +153,47 @@ void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab)
 	slab->list = list;
 	if (list == SN_LIST_FREE)
 		sn_counter_add(cn->nr_free, 1);
+}
+
+void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab)
+{
+	uint8_t list = slab->nr_free == 0		   ? SN_LIST_FULL
+		       : slab->nr_free == slab->nr_objects ? SN_LIST_FREE
+							   : SN_LIST_PARTIAL;
+
+	if (slab->list == list || slab->list == SN_LIST_ISOLATED)
+		return;
+	sn_slab_unlist(cn, slab);
+	enlist(cn, slab, list);
+}
+
+void sn_slab_isolate(struct sn_cache_node *cn, struct sn_page *slab)
+{
+	sn_slab_unlist(cn, slab);
+	enlist(cn, slab, SN_LIST_ISOLATED);
+}
+
+void sn_slab_rejoin(struct sn_cache_node *cn, struct sn_page *slab)
+{
+	sn_slab_unlist(cn, slab);
+	sn_slab_relist(cn, slab);
+}
+
+unsigned int sn_slab_allocated(struct sn_page *slab, const struct sn_cache *cache,
+			       unsigned int *next, void **objects, unsigned int max)
+{
+	char *base = sn_page_address(slab);
+	unsigned int n = 0;
+
+	for (; *next < slab->nr_objects && n < max; ++*next)
+		if (!(*map_word(slab, *next / 64) >> (*next % 64) & 1))
+			objects[n++] = base + (size_t)*next * cache->size;
+	return n;
+}
+
+bool sn_slab_object_is_free(struct sn_page *slab, const struct sn_cache *cache, const void *p)
+{
+	size_t i = (size_t)((const char *)p - sn_page_address(slab)) / cache->size;
+
+	return *map_word(slab, (unsigned int)i / 64) >> (i % 64) & 1;
 }

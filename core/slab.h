@@ -25,6 +25,16 @@ bool sn_slab_is_object(const void *p);
 /* Moves the slab to the list that its counters say, adjusting cn->nr_free. */
 void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab);
 void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab);
+/* Keeps the slab from handing out anything until it rejoins the list that its counters say. */
+void sn_slab_isolate(struct sn_cache_node *cn, struct sn_page *slab);
+void sn_slab_rejoin(struct sn_cache_node *cn, struct sn_page *slab);
+
+/* Collects up to `max` objects that are not free, from number *next on, which is moved behind
+ * them. Returns how many. */
+unsigned int sn_slab_allocated(struct sn_page *slab, const struct sn_cache *cache,
+			       unsigned int *next, void **objects, unsigned int max);
+/* Whether an object of the slab is free, by its map. */
+bool sn_slab_object_is_free(struct sn_page *slab, const struct sn_cache *cache, const void *p);
 
 /* The slab that a pointer into a slab page lies in. */
 static inline struct sn_page *sn_slab_head(const void *p)

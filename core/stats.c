@@ -46,7 +46,7 @@ static uint64_t stored_count(unsigned int node, unsigned int cache)
 	       shared_count(sn_cache_node(sn_nodes[node], cache));
 }
 
-static uint64_t live_objects(unsigned int node, unsigned int cache)
+uint64_t sn_live_objects(unsigned int node, unsigned int cache)
 {
 	uint64_t out = load(&sn_cache_node(sn_nodes[node], cache)->nr_out);
 	uint64_t stored = stored_count(node, cache);
@@ -60,7 +60,7 @@ uint64_t sn_live_bytes(unsigned int node)
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
 		if (sn_counter_read(sn_cache_node(sn_nodes[node], c)->active))
-			bytes += live_objects(node, c) * sn_caches[c].size;
+			bytes += sn_live_objects(node, c) * sn_caches[c].size;
 	return bytes;
 }
 
@@ -143,6 +143,8 @@ static void count_slabs(struct sn_cache_node *cn, struct sn_slabinfo *info)
 		info->slabs_full++;
 	for (const struct sn_page *slab = cn->partial; slab != NULL; slab = slab->next)
 		info->slabs_partial++;
+	for (const struct sn_page *slab = cn->isolated; slab != NULL; slab = slab->next)
+		info->slabs_partial++;
 	info->slabs_free = cn->nr_free;
 	info->total_objects = cn->nr_objects;
 	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
@@ -165,7 +167,7 @@ bool sn_slabinfo(unsigned int cache, unsigned int index, struct sn_slabinfo *inf
 	info->cpu_arrays = sn_tables_count(index, cache);
 	info->shared = shared_count(cn);
 	info->alien = alien_count(index, cache);
-	info->active_objects = live_objects(index, cache);
+	info->active_objects = sn_live_objects(index, cache);
 	return true;
 }
 

@@ -26,6 +26,8 @@ struct sn_node_stats {
 };
 /* Just the live bytes of a node. */
 uint64_t sn_live_bytes(unsigned int node);
+/* Objects of a cache that the program holds. */
+uint64_t sn_live_objects(unsigned int node, unsigned int cache);
 void sn_node_stats(unsigned int node, struct sn_node_stats *stats);
 
 /* One row per (cache, node) that was ever used; columns as in /proc/slabinfo. */

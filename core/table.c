@@ -32,6 +32,14 @@ static uint32_t array_start[SN_NR_CLASSES + 2];	   /* in entries from the arrays
 /* Counted, since an offline and the reaper may have the same tables closed at one time. */
 static unsigned int closed_count[SN_MAX_NODES + 1]; /* guarded by sn_tables_lock */
 
+/* A bit a cache whose slots stay closed; guarded by sn_tables_lock. */
+static uint64_t closed_caches[SN_MAX_NODES + 1][SN_MAX_CACHES / 64];
+
+static bool slot_closed(unsigned int node, unsigned int cache)
+{
+	return closed_caches[node][cache / 64] >> cache % 64 & 1;
+}
+
 void sn_table_lock(struct sn_table *table)
 {
 	for (unsigned int tries = 0; !sn_table_try(table); tries++)
@@ -405,7 +413,8 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 	array = sn_meta_alloc((limit + 1) * sizeof(*array), 64);
 	if (array == NULL)
 		return;
-	/* While end is NULL the slot is full whatever top says: top first, then end. */
+	/* While end is NULL the slot is full whatever top says: top first, then end.  Between the
+	 * two the cache may be closed for the table's node. */
 	if (sn_rseq_enabled) {
 		if (!sn_rseq_install(words, SN_SLOT(cache), table, no_array, array))
 			return;
@@ -419,7 +428,46 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 		if (array == NULL)
 			return;
 	}
-	__atomic_store_n(&slot->end, array + limit, __ATOMIC_RELEASE);
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	if (!slot_closed(table->node, cache))
+		__atomic_store_n(&slot->end, array + limit, __ATOMIC_RELEASE);
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
+}
+
+static uint64_t close_slot(struct sn_table *table, unsigned int cache)
+{
+	struct sn_slot *slot = sn_table_slot(table, cache);
+	uint64_t total = drain_slot(table, cache, true);
+
+	/* No word names the table now, so nobody uses the slot.  Emptied, its top is its base; the
+	 * end is kept in the first entry until the slot is opened. */
+	if (slot->end != NULL) {
+		slot->top[1] = slot->end;
+		__atomic_store_n(&slot->end, NULL, __ATOMIC_RELAXED);
+	}
+	return total;
+}
+
+uint64_t sn_tables_close_cache(unsigned int node, unsigned int cache)
+{
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	closed_caches[node][cache / 64] |= (uint64_t)1 << cache % 64;
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
+	return with_tables_closed(node, close_slot, cache);
+}
+
+void sn_tables_open_cache(unsigned int node, unsigned int cache)
+{
+	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
+	closed_caches[node][cache / 64] &= ~((uint64_t)1 << cache % 64);
+	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
+		struct sn_table *table = sn_table_at(node, cpu);
+		struct sn_slot *slot = table == NULL ? NULL : sn_table_slot(table, cache);
+
+		if (slot != NULL && slot->top != no_array && slot->end == NULL)
+			__atomic_store_n(&slot->end, (void **)slot->top[1], __ATOMIC_RELEASE);
+	}
+	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
 }
 
 uint64_t sn_tables_count(unsigned int node, unsigned int cache)

@@ -62,13 +62,14 @@ static struct sn_transition *transition_of(struct sn_node *node)
 	return node->transition;
 }
 
-/* Lifecycle lock held. */
-int sn_transition_claim(struct sn_node *node, bool online, enum sn_policy policy)
+int sn_transition_claim(struct sn_node *node, const void *command, bool online,
+			enum sn_policy policy)
 {
 	struct sn_transition *t = transition_of(node);
 
 	if (t == NULL)
 		return -ENOMEM;
+	t->command = command;
 	t->active = true;
 	t->online = online;
 	t->policy = policy;

@@ -20,6 +20,7 @@ struct sn_transition {
 	_Atomic uint32_t cancel;	 /* somebody wants it undone */
 	_Atomic uint32_t finished;	 /* counts transitions that ended: joiners sleep on it */
 	_Atomic bool vetoed;		 /* somebody refused after the beginning */
+	const void *command;		 /* the same for all nodes of one; never followed */
 	char veto[32];			 /* who; written before `vetoed` is set */
 	struct sn_lifecycle_result last; /* of the one that ended last */
 };
@@ -36,8 +37,9 @@ void sn_result_unmovable(struct sn_lifecycle_result *result, const struct sn_mov
 
 /* The functions below are called with sn_lifecycle_lock held. */
 
-/* -ENOMEM: no record. */
-int sn_transition_claim(struct sn_node *node, bool online, enum sn_policy policy);
+/* `command`: any address that is the caller's own.  -ENOMEM: no record. */
+int sn_transition_claim(struct sn_node *node, const void *command, bool online,
+			enum sn_policy policy);
 /* Stores the result and wakes those who joined. */
 void sn_transition_unclaim(struct sn_node *node, const struct sn_lifecycle_result *result);
 bool sn_transition_active(const struct sn_node *node);

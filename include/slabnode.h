@@ -156,7 +156,7 @@ struct slabnode_cache;
  */
 struct slabnode_cache *slabnode_cache_create(const char *name, size_t size, size_t align,
 					     void (*ctor)(void *));
-/* -EBUSY while objects of the cache are allocated. */
+/* -EBUSY while objects of the cache are allocated; -EDEADLK inside a callback of a movable one. */
 int slabnode_cache_destroy(struct slabnode_cache *cache);
 /* An object near the calling thread, or NULL with errno ENOMEM. */
 void *slabnode_cache_alloc(struct slabnode_cache *cache);
@@ -164,8 +164,67 @@ void *slabnode_cache_alloc(struct slabnode_cache *cache);
 void *slabnode_cache_alloc_node(struct slabnode_cache *cache, int node);
 /* object may be NULL.  free() does the same.  errno is kept. */
 void slabnode_cache_free(struct slabnode_cache *cache, void *object);
-/* Gives cached objects and empty slabs back to the system; bytes given back. */
+/* Gives cached objects and empty slabs back to the system, after asking the objects of a movable
+ * cache to leave sparse slabs; bytes given back. */
 size_t slabnode_cache_shrink(struct slabnode_cache *cache);
+
+/* --- movable caches ---------------------------------------------------------------------- */
+
+/*
+ * Objects that the program can move: they are asked to leave a node that goes offline with
+ * `migrate`, before pages are moved, and to leave sparse slabs when memory is drained.  The two
+ * phases are those of the kernel's slab defragmentation (C. Lameter, linux-mm, March 2017).
+ *
+ * What the program has to keep to:
+ *   - The cache has a constructor, which leaves an object in a state that says "free", and an
+ *     object is freed in that state.  Nothing of the library's is written into free objects, so
+ *     get() can tell from the object itself whether it lives.  It may be asked of an object that
+ *     another thread is just allocating or freeing.
+ *   - What is pinned by get() is freed by nobody else until reclaim() is done with it: a thread
+ *     that wants to free a pinned object marks it, and reclaim() frees it.
+ *   - In a child that was forked between the two, objects stay pinned for ever.
+ */
+enum slabnode_answer {
+	SLABNODE_WILL_NOT, /* stays, and is not asked again in this attempt */
+	SLABNODE_MOVED,	   /* its contents are elsewhere, and it was freed */
+	SLABNODE_LATER,	   /* stays for now: ask again, a few times within some milliseconds */
+	SLABNODE_GONE	   /* it was freed without a copy */
+};
+
+/*
+ * Phase 1.  `count` objects (at most 64) of one slab, which look allocated.  Pins those that live
+ * and can be moved, replaces the others by NULL, and returns what is handed to phase 2 (not NULL),
+ * or pins nothing and returns NULL: not now.  Called with the slab's lock held: must be quick, and
+ * must not sleep, allocate, free or call the library, nor wait for a lock under which the program
+ * does so.
+ */
+typedef void *slabnode_get_fn(struct slabnode_cache *cache, unsigned int count, void **objects,
+			      void *data);
+
+struct slabnode_reclaim {
+	struct slabnode_cache *cache;
+	int from; /* the node that is being vacated */
+	int to;	  /* where to: for slabnode_cache_alloc_node(); -1: anywhere */
+	unsigned int count;
+	void *const *objects;	       /* as get() left them; NULL: not pinned */
+	enum slabnode_answer *answers; /* to be set for each; WILL_NOT before the call */
+	void *token;		       /* what get() returned */
+};
+
+/*
+ * Phase 2.  For each object that is not NULL: moves or frees it, or lets go of it, and says which.
+ * Called with no lock held, in the thread that changes the node or drains: may allocate, free and
+ * take its time (`hotplugctl why` names it).  Requests that change nodes, notifiers or caches'
+ * movability get -EDEADLK in it.  The slab hands out nothing meanwhile.
+ */
+typedef void slabnode_reclaim_fn(const struct slabnode_reclaim *request, void *data);
+
+/*
+ * Makes a cache movable, or (both functions NULL) no longer so; waits for calls that are under way.
+ * -EINVAL (no constructor, one function only), -EDEADLK (inside a callback), -ENOMEM.
+ */
+int slabnode_cache_set_movable(struct slabnode_cache *cache, slabnode_get_fn *get,
+			       slabnode_reclaim_fn *reclaim, void *data);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 
 #include "../core/alloc.h"
 #include "../core/lifecycle.h"
+#include "../core/movable.h"
 #include "../core/notifier.h"
 #include "../include/slabnode.h"
 
@@ -202,6 +203,12 @@ SN_EXPORT void slabnode_cache_free(struct slabnode_cache *cache, void *object)
 {
 	(void)cache;
 	sn_free(object);
+}
+
+SN_EXPORT int slabnode_cache_set_movable(struct slabnode_cache *cache, slabnode_get_fn *get,
+					 slabnode_reclaim_fn *reclaim, void *data)
+{
+	return cache == NULL ? -EINVAL : sn_movable_set(index_of(cache), get, reclaim, data);
 }
 
 SN_EXPORT size_t slabnode_cache_shrink(struct slabnode_cache *cache)

@@ -179,7 +179,7 @@ SN_EXPORT int malloc_trim(size_t pad)
 	(void)pad;
 	if (!sn_core_started())
 		return 0;
-	sn_drain(SN_NODE_NONE, &result);
+	sn_drain(SN_NODE_NONE, false, &result);
 	errno = saved;
 	return result.released_bytes > 0;
 }

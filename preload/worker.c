@@ -328,8 +328,10 @@ static void do_drain(const struct sn_operation *operation, struct sn_reply *repl
 	for (unsigned int i = 0; i < rounds && !error; i++) {
 		struct sn_drain_result result = {0};
 
-		error = sn_drain(operation->count ? operation->node[i] : SN_NODE_NONE, &result);
+		error = sn_drain(operation->count ? operation->node[i] : SN_NODE_NONE, true,
+				 &result);
 		total.drained_objects += result.drained_objects;
+		total.evicted_objects += result.evicted_objects;
 		total.released_bytes += result.released_bytes;
 	}
 	sn_json_begin(reply);
@@ -338,6 +340,7 @@ static void do_drain(const struct sn_operation *operation, struct sn_reply *repl
 	else
 		sn_json_bool(reply, "ok", true);
 	sn_json_u64(reply, "drained_objects", total.drained_objects);
+	sn_json_u64(reply, "evicted_objects", total.evicted_objects);
 	sn_json_u64(reply, "released_bytes", total.released_bytes);
 	sn_json_end(reply);
 }

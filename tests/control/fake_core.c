@@ -313,9 +313,10 @@ int sn_plan(unsigned int node, struct sn_plan *plan)
 	return 0;
 }
 
-int sn_drain(unsigned int node, struct sn_drain_result *result)
+int sn_drain(unsigned int node, bool evict, struct sn_drain_result *result)
 {
 	result->drained_objects = node == SN_NODE_NONE ? 100 : 1;
+	result->evicted_objects = evict ? 2 : 0;
 	result->released_bytes = result->drained_objects * 4096;
 	return 0;
 }

@@ -404,7 +404,7 @@ static void storm_step(uint64_t *seed)
 		CHECK_EQUAL(sn_online(node, unit_random(seed) % 2 != 0, &result), 0);
 		break;
 	default:
-		CHECK_EQUAL(sn_drain(SN_NODE_NONE, &drained), 0);
+		CHECK_EQUAL(sn_drain(SN_NODE_NONE, false, &drained), 0);
 		break;
 	}
 }

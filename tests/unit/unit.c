@@ -468,9 +468,9 @@ void unit_quiesce(void)
 {
 	struct sn_drain_result result;
 
-	CHECK_EQUAL(sn_drain(SN_NODE_NONE, &result), 0);
+	CHECK_EQUAL(sn_drain(SN_NODE_NONE, false, &result), 0);
 	/* What came out of alien caches during the first round lies in shared stores. */
-	CHECK_EQUAL(sn_drain(SN_NODE_NONE, &result), 0);
+	CHECK_EQUAL(sn_drain(SN_NODE_NONE, false, &result), 0);
 }
 
 uint64_t unit_out(unsigned int node)
