@@ -67,6 +67,8 @@ static inline size_t sn_pages_for(size_t bytes)
  * allocation, no locks, no stdio.  Async-signal-safe.
  */
 _Noreturn void sn_fatal(const char *what, const void *ptr);
+/* Where the line goes; NULL: descriptor 2. */
+extern int (*sn_fatal_descriptor)(void);
 
 /* Checks that cost little stay in every build; sn_debug_assert() only in debug builds. */
 #define sn_assert(cond, what)                                                                      \

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+int (*sn_fatal_descriptor)(void);
+
 static size_t put(char *line, size_t used, size_t size, const char *text)
 {
 	while (*text != '\0' && used < size)
@@ -40,7 +42,8 @@ SN_COLD void sn_fatal(const char *what, const void *ptr)
 		used = put_hex(line, used, sizeof(line) - 1, (uintptr_t)ptr);
 	}
 	line[used++] = '\n';
-	if (write(STDERR_FILENO, line, used) < 0)
+	if (write(sn_fatal_descriptor == NULL ? STDERR_FILENO : sn_fatal_descriptor(), line, used) <
+	    0)
 		line[0] = '\0'; /* nothing else can be done */
 	abort();
 }

@@ -1,6 +1,7 @@
 /*
  * api.c - the functions of slabnode.h: numbers and errors of the interface, mechanism in core/.
  */
+#include "control.h"
 #include "internal.h"
 
 #include "../core/alloc.h"
@@ -138,12 +139,14 @@ SN_EXPORT int slabnode_uncordon(int node)
 SN_EXPORT int slabnode_register_memory_notifier(const char *name, int priority,
 						slabnode_memory_fn *fn, void *data)
 {
+	sn_control_callbacks();
 	return sn_notifier_register(name, priority, fn, NULL, data);
 }
 
 SN_EXPORT int slabnode_register_node_notifier(const char *name, int priority, slabnode_node_fn *fn,
 					      void *data)
 {
+	sn_control_callbacks();
 	return sn_notifier_register(name, priority, NULL, fn, data);
 }
 
@@ -208,6 +211,7 @@ SN_EXPORT void slabnode_cache_free(struct slabnode_cache *cache, void *object)
 SN_EXPORT int slabnode_cache_set_movable(struct slabnode_cache *cache, slabnode_get_fn *get,
 					 slabnode_reclaim_fn *reclaim, void *data)
 {
+	sn_control_callbacks();
 	return cache == NULL ? -EINVAL : sn_movable_set(index_of(cache), get, reclaim, data);
 }
 

@@ -10,8 +10,8 @@
  * and may sit in a sandbox in which only memory calls and futex are left.  What both sides share
  * is memory, and no call waits for a futex and for descriptors at once.  So there is a second
  * small thread, the relay: it sleeps on the futex `wakes` and writes a byte into the pipe that
- * poll() watches.  Workers are started by the control thread, share its descriptors and write
- * that byte themselves.  Where the relay cannot be started, the loop looks around itself every
+ * poll() watches.  Workers that share the control thread's descriptors (spawn.h) write that byte
+ * themselves.  Where the relay cannot be started, the loop looks around itself every
  * COARSE_MS instead; where there is no socket there is no poll(), no pipe and no relay, and the
  * control thread sleeps on the futex itself.
  *
@@ -34,6 +34,7 @@
 #include "control.h"
 #include "internal.h"
 #include "rundir.h"
+#include "spawn.h"
 #include "threads.h"
 #include "worker.h"
 
@@ -60,6 +61,7 @@ static _Atomic uint32_t age_armed, events_armed;
 static _Atomic uint32_t stopping; /* retire */
 static _Atomic uint32_t leaving;  /* the process ends */
 static _Atomic uint32_t relay_stopping;
+static _Atomic uint32_t callbacks; /* the program has registered some */
 
 /* The control thread's own. */
 static struct sn_fd listener, wake_read, wake_write;
@@ -95,10 +97,16 @@ static void on_event(void)
 
 void sn_control_notify(void)
 {
-	/* A copy: sn_fd_use() marks a lost number, and several threads may be here. */
-	struct sn_fd fd = wake_write;
-	int number = sn_fd_use(&fd);
+	struct sn_fd fd;
+	int number;
 
+	if (!sn_fd_reachable()) {
+		wake_all();
+		return;
+	}
+	/* A copy: sn_fd_use() marks a lost number, and several threads may be here. */
+	fd = wake_write;
+	number = sn_fd_use(&fd);
 	/* Full is as good as written. */
 	if (number >= 0 && write(number, "", 1) < 0)
 		return;
@@ -313,6 +321,7 @@ static void run(void *arg)
 		close_all();
 	}
 	age_only();
+	sn_spawn_end();
 	atomic_store(&state, RETIRED);
 	sn_futex_wake(&state, INT_MAX);
 }
@@ -332,6 +341,7 @@ void sn_control_configure(const struct sn_control_config *config)
 	configuration.command = command;
 	sn_control_config = &configuration;
 	sn_event_hook = on_event;
+	sn_fatal_descriptor = sn_fd_stderr;
 }
 
 bool sn_control_start(void)
@@ -343,6 +353,8 @@ bool sn_control_start(void)
 		return now == STARTING || now == RUNNING;
 	if (!atomic_compare_exchange_strong(&state, &expected, STARTING))
 		return expected == STARTING || expected == RUNNING;
+	if (atomic_load(&callbacks))
+		sn_spawn_begin();
 	/* RETIRED may already stand there when the thread was very quick. */
 	expected = STARTING;
 	if (sn_thread_start("slabnode-ctl", run, NULL, CONTROL_STACK) != 0) {
@@ -353,6 +365,15 @@ bool sn_control_start(void)
 	atomic_compare_exchange_strong(&state, &expected, RUNNING);
 	sn_futex_wake(&state, INT_MAX);
 	return true;
+}
+
+void sn_control_callbacks(void)
+{
+	atomic_store(&callbacks, 1);
+	if (atomic_load(&state) == RUNNING && !atomic_load(&stopping) && !sn_thread_is_ours())
+		sn_spawn_begin();
+	if (atomic_load(&stopping))
+		sn_spawn_end(); /* it may have come too late to be ended by the control thread */
 }
 
 void sn_control_at_exit(void)
@@ -383,6 +404,7 @@ void sn_control_fork_child(void)
 	accept_after = 0;
 	sn_clients_forget();
 	sn_operations_forget();
+	sn_spawn_forget();
 	sn_threads_forget();
 	sn_reply_reset_total();
 }

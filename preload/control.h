@@ -58,6 +58,9 @@ extern uint64_t (*sn_control_reap)(void);
  */
 void sn_control_poke(void);
 
+/* The program has registered a callback: workers are to see its descriptors.  From any thread. */
+void sn_control_callbacks(void);
+
 /* The process ends: the socket goes away.  Waits for nothing. */
 void sn_control_at_exit(void);
 

@@ -15,14 +15,48 @@
 #define CLOSE_RANGE_UNSHARE (1U << 1)
 #endif
 
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+
 #define FIRST_SHARED_NUMBER 1000
 
 /* Written by the control thread before it opens anything. */
 static bool private_table;
+/* Of the thread: it has that table. */
+static _Thread_local bool has_private_table SN_TLS;
 
 void sn_fd_isolate(void)
 {
 	private_table = syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE) == 0;
+	has_private_table = private_table;
+}
+
+bool sn_fd_reachable(void)
+{
+	return !private_table || has_private_table;
+}
+
+void sn_fd_inherit(bool reachable)
+{
+	has_private_table = private_table && reachable;
+}
+
+/* The first thread has the program's table. */
+int sn_fd_stderr(void)
+{
+	int process, number;
+
+	if (!has_private_table)
+		return STDERR_FILENO;
+	process = (int)syscall(SYS_pidfd_open, getpid(), 0U);
+	if (process < 0)
+		return STDERR_FILENO;
+	number = (int)syscall(SYS_pidfd_getfd, process, STDERR_FILENO, 0U);
+	return number < 0 ? STDERR_FILENO : number;
 }
 
 /* Never 0 to 2, in a table of our own either: what writes to "stderr" must not hit a client. */

@@ -27,6 +27,11 @@ struct sn_fd {
 
 /* The calling thread gets a table of its own, if possible. */
 void sn_fd_isolate(void);
+/* Whether the calling thread sees our numbers; for a new thread: what its creator's answer was. */
+bool sn_fd_reachable(void);
+void sn_fd_inherit(bool reachable);
+/* The program's standard error, in whichever table the calling thread is.  Async-signal-safe. */
+int sn_fd_stderr(void);
 /* Takes `number` over, which is moved out of the way; on failure it is closed. */
 bool sn_fd_adopt(struct sn_fd *fd, int number);
 /* The number to use now, or -1 when it is lost. */

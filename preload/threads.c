@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fd.h"
 #include "internal.h"
 #include "threads.h"
 
@@ -23,6 +24,7 @@ struct slot {
 	const char *name;
 	void (*run)(void *arg);
 	void *arg;
+	bool reachable; /* the starting thread's sn_fd_reachable() */
 };
 
 static struct slot slots[SN_MAX_THREADS];
@@ -63,6 +65,7 @@ static void *enter(void *arg)
 	struct slot *slot = arg;
 
 	sn_internal_enter();
+	sn_fd_inherit(slot->reachable);
 	atomic_store(&slot->tid, (int)syscall(SYS_gettid));
 	atomic_store(&slot->state, SLOT_RUNNING);
 	prctl(PR_SET_NAME, slot->name, 0, 0, 0);
@@ -100,6 +103,7 @@ int sn_thread_start(const char *name, void (*run)(void *arg), void *arg, size_t 
 	slot->name = name;
 	slot->run = run;
 	slot->arg = arg;
+	slot->reachable = sn_fd_reachable();
 	/* pthread_sigmask leaves glibc's own signals alone; without them setuid() would hang. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -16,6 +16,7 @@
 #include "../core/stats.h"
 #include "control.h"
 #include "show.h"
+#include "spawn.h"
 #include "threads.h"
 #include "worker.h"
 
@@ -387,7 +388,7 @@ int sn_operation_start(struct sn_operation *operation)
 	/* The control thread's and the worker's. */
 	atomic_store(&operation->references, 2);
 	if (enter_list(operation)) {
-		error = sn_thread_start("slabnode-work", work, operation, WORKER_STACK);
+		error = sn_spawn("slabnode-work", work, operation, WORKER_STACK);
 		if (!error)
 			return 0;
 		leave_list(operation);

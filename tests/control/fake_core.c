@@ -85,7 +85,7 @@ const struct sn_placement *sn_placement = &placement;
 
 const char *sn_phase_name(enum sn_phase phase)
 {
-	static const char *const names[] = {"close",   "drain",	 "release", "wait",
+	static const char *const names[] = {"close",   "drain",	 "release", "evict",   "wait",
 					    "migrate", "verify", "commit",  "rollback"};
 	return names[phase];
 }

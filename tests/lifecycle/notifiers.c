@@ -590,6 +590,39 @@ static void fork_in_a_callback(void)
 	TAPE("node:removing/1 mem:going-offline/1 node:removed/1 mem:offline/1 ");
 }
 
+/* --- descriptors --------------------------------------------------------------------------- */
+
+static int log_fd;
+
+static void write_log(struct listener *l, const char *event)
+{
+	(void)l;
+	CHECK_MSG(dprintf(log_fd, "%s ", event) > 0, "a callback cannot write: %s",
+		  strerror(errno));
+}
+
+/* Callbacks in workers of the control thread see the program's descriptors, whether they were
+ * registered before it started or after. */
+static void descriptors(void)
+{
+	struct listener early = {.name = "early", .refuse = -1, .inside = write_log};
+	struct listener late = {.name = "late", .refuse = -1, .inside = write_log};
+	char text[256] = "";
+	int fds[2];
+
+	begin();
+	CHECK(pipe(fds) == 0);
+	log_fd = fds[1];
+	listen_memory(&early, 0);
+	CTL(0, "offline 1");
+	listen_memory(&late, 0);
+	CTL(0, "online 1");
+	CHECK(read(fds[0], text, sizeof(text) - 1) > 0);
+	CHECK_MSG(strcmp(text, "going-offline offline going-online going-online online online ") ==
+			  0,
+		  "%s", text);
+}
+
 static const struct row rows[] = {
 	{"order", order},
 	{"veto", veto},
@@ -601,6 +634,7 @@ static const struct row rows[] = {
 	{"unregister-waits", unregister_waits},
 	{"storm", storm},
 	{"fork-in-a-callback", fork_in_a_callback},
+	{"descriptors", descriptors},
 };
 
 int main(int argc, char **argv)
