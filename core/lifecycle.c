@@ -167,6 +167,49 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	return error;
 }
 
+/* Lifecycle lock held. Whether anything has changed. */
+static bool set_allowed(const struct sn_nodemask *mask)
+{
+	bool changed = false, any = false;
+
+	for_each_node(n)
+		any |= sn_nodes[n]->has_memory && sn_mask_has(mask, n);
+	for_each_node(n) {
+		struct sn_node *node = sn_nodes[n];
+		bool allowed = sn_mask_has(mask, n);
+
+		/* None that is known here: what is used now is still better than nothing. */
+		if (!any || !node->has_memory || atomic_load(&node->allowed) == allowed)
+			continue;
+		atomic_store(&node->allowed, allowed);
+		sn_node_update_usable(node);
+		changed = true;
+	}
+	return changed;
+}
+
+void sn_refresh_allowed(void)
+{
+	struct sn_nodemask mask = {{0}};
+	uint64_t stall_ns = 0;
+	bool changed;
+
+	if (sn_placement->allowed == NULL || sn_placement->allowed(&mask) != 0)
+		return;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	changed = set_allowed(&mask);
+	if (changed) {
+		sn_node_policy_mask(&mask);
+		sn_rebind_ranges(&mask);
+	}
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	if (!changed)
+		return;
+	sn_tables_publish();
+	sn_tables_fence();
+	sn_loans_move(&stall_ns);
+}
+
 void sn_transition_veto(unsigned int index, const char *who)
 {
 	struct sn_transition *t = sn_nodes[index]->transition;

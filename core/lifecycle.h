@@ -92,6 +92,14 @@ int sn_cancel(unsigned int node, struct sn_lifecycle_result *result);
 
 int sn_cordon(unsigned int node, bool cordon, struct sn_lifecycle_result *result);
 
+/*
+ * Asks the placement which nodes the process may use now (its cpuset may have changed).  A node
+ * that is forbidden gets nothing new and is in no memory policy any more; what lives there stays,
+ * and may be taken off by an offline.  One that is allowed again is used again.  Cheap when nothing
+ * has changed.  Called before a request is carried out, and by the reaper.
+ */
+void sn_refresh_allowed(void);
+
 /* Dry run of an offline with `migrate`. */
 struct sn_plan {
 	unsigned int node;

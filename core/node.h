@@ -48,13 +48,14 @@ struct sn_node {
 	unsigned int index;
 	int os_number; /* the operating system's node number; -1 for the internal node */
 	bool has_memory;
-	bool allowed; /* by the cpuset and the policy the process was started with */
 	uint8_t fallback[SN_MAX_NODES + 1]; /* other nodes, nearest first; 0 ends */
 	uint8_t distance[SN_MAX_NODES + 1]; /* by node index */
 
 	_Atomic uint32_t state;	   /* enum sn_node_state */
 	_Atomic uint32_t usable;   /* new allocations may come from here */
 	_Atomic uint32_t cordoned; /* guarded by sn_lifecycle_lock, read anywhere */
+	/* By the cpuset, which may change, and the policy the process was started with; same. */
+	_Atomic bool allowed;
 
 	/* One sn_cache_node for every cache index, zero-filled memory being a valid one. */
 	struct sn_cache_node *cache_nodes;

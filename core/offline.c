@@ -405,7 +405,7 @@ static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned
 			continue;
 		}
 		o->node = sn_nodes[node[i]];
-		if (!o->node->allowed) {
+		if (!o->node->allowed && sn_counter_read(o->node->mapped_pages) == 0) {
 			sn_result_fail(&result[i], -EINVAL,
 				       "node %d is not allowed to this process",
 				       o->node->os_number);

@@ -91,6 +91,9 @@ struct sn_placement {
 	unsigned int (*thread_node)(void);
 	/* Lists the node's CPUs into buf ("0-1,4"), for status.  Optional. */
 	void (*cpus)(unsigned int node, char *buf, size_t size);
+	/* The nodes (indexes) that the process may use now, by its cpuset and the policy it was
+	 * started with; -ENODATA: unknown, nothing has changed.  Optional. */
+	int (*allowed)(struct sn_nodemask *mask);
 	/* Bytes of the process on this node that are not slabnode's (real nodes). Optional. */
 	size_t (*other)(unsigned int node);
 };

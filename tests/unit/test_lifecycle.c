@@ -379,6 +379,68 @@ UNIT_TEST(last_usable_node)
 	CHECK_EQUAL(sn_offline(all, 2, &request, result), -EINVAL);
 }
 
+/* The cpuset loses a node that is in use: nothing new from it, what lives there stays and can be
+ * taken off; and it is as before when the cpuset has it again. */
+UNIT_TEST(cpuset_shrinks)
+{
+	struct sn_lifecycle_result result;
+	void *p, *q;
+
+	unit_start(3);
+	unit_cpu_node(NODE);
+	p = sn_malloc(64);
+	unit_fill(p, 64, 1);
+	CHECK_EQUAL(sn_home_of(p), NODE);
+	sn_mask_add(&machine.forbidden, NODE);
+	sn_refresh_allowed();
+	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
+	q = sn_malloc(64);
+	CHECK(q != NULL && sn_home_of(q) != NODE);
+	CHECK(sn_malloc_node(64, NODE) == NULL);
+	CHECK(unit_intact(p, 64, 1));
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
+	CHECK_EQUAL(unit_resident(NODE), 0);
+	CHECK(unit_intact(p, 64, 1));
+	CHECK_EQUAL(sn_online(NODE, false, &result), -EPERM);
+	CHECK(strstr(result.message, "not allowed") != NULL);
+	sn_mask_remove(&machine.forbidden, NODE);
+	sn_refresh_allowed();
+	CHECK_EQUAL(unit_online(NODE), 0);
+	check_allocates(NODE);
+	sn_free(p);
+	sn_free(q);
+	/* A cpuset of nodes that nobody here knows changes nothing. */
+	for_each_node(n)
+		sn_mask_add(&machine.forbidden, n);
+	sn_refresh_allowed();
+	CHECK_EQUAL(sn_node_count_usable(), 3);
+}
+
+/* A thread's preferred node leaves and returns. */
+UNIT_TEST(preferred_node_comes_and_goes)
+{
+	void *p[3];
+
+	unit_start(3);
+	unit_cpu_node(FIRST);
+	CHECK_EQUAL(sn_thread_prefer(NODE), 0);
+	p[0] = sn_malloc(64);
+	CHECK_EQUAL(sn_home_of(p[0]), NODE);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	/* Its stand-in's memory, or what is lent of its own slabs: in no case a page of it. */
+	p[1] = sn_malloc(64);
+	CHECK(unit_page_node(p[1]) != NODE);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	p[2] = sn_malloc(100000);
+	CHECK_EQUAL(sn_home_of(p[2]), NODE);
+	CHECK_EQUAL(sn_thread_prefer(SN_NODE_NONE), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		sn_free(p[i]);
+	p[0] = sn_malloc(100000);
+	CHECK_EQUAL(sn_home_of(p[0]), FIRST);
+	sn_free(p[0]);
+}
+
 UNIT_TEST(cordon_stops_new_memory)
 {
 	struct sn_lifecycle_result result;
@@ -738,6 +800,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(migrate_without_room),
 		cmocka_unit_test(migrate_of_pages_that_stay),
 		cmocka_unit_test(last_usable_node),
+		cmocka_unit_test(cpuset_shrinks),
+		cmocka_unit_test(preferred_node_comes_and_goes),
 		cmocka_unit_test(cordon_stops_new_memory),
 		cmocka_unit_test(online_whose_restore_fails),
 		cmocka_unit_test(failure_at_each_step_rolls_back),

@@ -289,6 +289,14 @@ static unsigned int thread_node(void)
 	return cpu_node;
 }
 
+static int allowed(struct sn_nodemask *mask)
+{
+	for_each_node(n)
+		if (!sn_mask_has(&machine.forbidden, n))
+			sn_mask_add(mask, n);
+	return 0;
+}
+
 static const struct sn_placement placement = {
 	.name = "simulated",
 	.reason = "unit test",
@@ -304,6 +312,7 @@ static const struct sn_placement placement = {
 	.vacate = vacate,
 	.restore = restore,
 	.thread_node = thread_node,
+	.allowed = allowed,
 };
 
 void unit_cpu_node(unsigned int node)
