@@ -431,28 +431,42 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
+/* Gives the pages of a run in hand back and makes a clean run of it; false: they stay (locked). */
+static bool purge_run(struct sn_node *node, struct sn_page *run)
+{
+	if (sn_discard_memory(sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT)) {
+		insert_purged(node, run);
+		return true;
+	}
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	run->fixed = SN_RUN_FIXED;
+	sn_counter_set(node->locked_memory, true);
+	run_insert(node, run, SN_PAGE_FREE_DIRTY);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return false;
+}
+
 /*
- * Where pages may be on other nodes (the segment's node was away), what is freed goes back to the
- * system, so that it comes from the node itself when it is used again.
+ * Where pages may be on other nodes (the segment's node was away), and where the node leaves, what
+ * is freed goes back to the system, so that it comes from the node itself when it is used again.
+ * Just this run: what else lies about is the offline's to release, which reads it under page_lock
+ * after its state was published.  A thread of the program never pays for more than it freed.
  */
 void sn_run_free(struct sn_page *run)
 {
 	struct sn_segment *segment = sn_segment_of(run);
 	struct sn_node *node = sn_node_of_segment(segment);
-	bool leaving;
+	bool keep;
 
-	if (sn_counter_read(segment->info.displaced) &&
-	    sn_discard_memory(sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT)) {
-		insert_purged(node, run);
-		return;
-	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-	run->fixed = 0;
-	run_insert(node, run, SN_PAGE_FREE_DIRTY);
-	leaving = !sn_node_in_service(node);
+	keep = sn_node_in_service(node) && !sn_counter_read(segment->info.displaced);
+	if (keep) {
+		run->fixed = 0;
+		run_insert(node, run, SN_PAGE_FREE_DIRTY);
+	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	if (leaving)
-		sn_pages_purge(node, SN_ALL_PAGES);
+	if (!keep)
+		purge_run(node, run);
 	else if (sn_ageing_hook != NULL)
 		sn_ageing_hook();
 }
@@ -482,16 +496,8 @@ size_t sn_pages_purge(struct sn_node *node, size_t max)
 		if (run == NULL)
 			break;
 		npages = run->npages;
-		if (sn_discard_memory(sn_page_address(run), npages << SN_PAGE_SHIFT)) {
-			insert_purged(node, run);
+		if (purge_run(node, run))
 			done += npages;
-			continue;
-		}
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		run->fixed = SN_RUN_FIXED;
-		sn_counter_set(node->locked_memory, true);
-		run_insert(node, run, SN_PAGE_FREE_DIRTY);
-		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	return done << SN_PAGE_SHIFT;
 }
