@@ -63,8 +63,9 @@ struct sn_node {
 	/* Everything below is guarded by page_lock; the counters are read without. */
 	struct sn_lock page_lock;
 	bool locked_memory; /* giving memory back failed (mlock): no use in trying each second */
-	struct sn_run_bins dirty; /* free runs that still have pages */
-	struct sn_run_bins clean; /* free runs whose pages read as zero */
+	struct sn_run_bins dirty;   /* free runs that still have pages */
+	struct sn_run_bins clean;   /* free runs whose pages read as zero */
+	struct sn_run_bins vacated; /* clean ones, inaccessible while the node is away */
 	struct sn_range *ranges;
 	struct sn_segment *segments; /* all segments and spans in use */
 	struct sn_segment *open_segment;

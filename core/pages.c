@@ -38,9 +38,12 @@ static struct sn_page *last_page(struct sn_page *run)
 	return run + run->npages - 1;
 }
 
-static struct sn_run_bins *bins_of_kind(struct sn_node *node, uint8_t kind)
+/* Of a free run of this kind and with these flags. */
+static struct sn_run_bins *bins_of(struct sn_node *node, uint8_t kind, uint8_t flags)
 {
-	return kind == SN_PAGE_FREE_DIRTY ? &node->dirty : &node->clean;
+	if (kind == SN_PAGE_FREE_DIRTY)
+		return &node->dirty;
+	return flags & SN_RUN_VACATED ? &node->vacated : &node->clean;
 }
 
 static void bin_insert(struct sn_run_bins *bins, struct sn_page *run, uint8_t kind)
@@ -101,7 +104,7 @@ static bool mergeable(const struct sn_page *neighbour, uint8_t kind, uint8_t fla
 /* Puts a run in hand into the bins of `kind`, merged with free neighbours of that kind. */
 static void run_insert(struct sn_node *node, struct sn_page *run, uint8_t kind)
 {
-	struct sn_run_bins *bins = bins_of_kind(node, kind);
+	struct sn_run_bins *bins = bins_of(node, kind, run->fixed);
 	struct sn_segment *segment = sn_segment_of(run);
 	size_t index = sn_page_index(run), end = index + run->npages;
 
@@ -284,7 +287,7 @@ static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn
 		if (run == NULL)
 			return run_shortage(node);
 	}
-	bin_remove(bins_of_kind(node, kind), run);
+	bin_remove(bins_of(node, kind, 0), run);
 	run = run_cut(node, run, align_skip(run, align), npages, kind);
 	if (kind == SN_PAGE_FREE_CLEAN) {
 		if (sn_populate(node, sn_page_address(run), npages << SN_PAGE_SHIFT) < 0) {
@@ -341,8 +344,8 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 		after = sn_page_at(segment, end);
 		kind = after->kind;
 		if ((kind == SN_PAGE_FREE_DIRTY || kind == SN_PAGE_FREE_CLEAN) &&
-		    after->npages >= more) {
-			bin_remove(bins_of_kind(node, kind), after);
+		    (after->fixed & SN_RUN_VACATED) == 0 && after->npages >= more) {
+			bin_remove(bins_of(node, kind, 0), after);
 			after = run_cut(node, after, 0, more, kind);
 			done = kind == SN_PAGE_FREE_DIRTY ||
 			       sn_populate(node, sn_page_address(after), more << SN_PAGE_SHIFT) ==
@@ -556,25 +559,22 @@ size_t sn_segments_trim(struct sn_node *node)
 	return done << SN_SEG_SHIFT;
 }
 
-/* A clean run whose vacated flag is `vacated`, taken into hand. */
-static struct sn_page *take_clean(struct sn_node *node, bool vacated)
+/* Any run of the bins, taken into hand. */
+static struct sn_page *take_any(struct sn_run_bins *bins)
 {
-	for (uint64_t bins = node->clean.nonempty; bins != 0; bins &= bins - 1) {
-		struct sn_page *run = node->clean.bin[__builtin_ctzll(bins)];
+	struct sn_page *run;
 
-		for (; run != NULL; run = run->next) {
-			if (!!(run->fixed & SN_RUN_VACATED) != vacated)
-				continue;
-			bin_remove(&node->clean, run);
-			return run;
-		}
-	}
-	return NULL;
+	if (bins->nonempty == 0)
+		return NULL;
+	run = bins->bin[__builtin_ctzll(bins->nonempty)];
+	bin_remove(bins, run);
+	return run;
 }
 
-/* Runs of one flag are turned into runs of the other, one at a time. */
+/* Clean runs become vacated ones or the reverse, one at a time. */
 static int pages_switch(struct sn_node *node, bool vacate)
 {
+	struct sn_run_bins *from = vacate ? &node->clean : &node->vacated;
 	int error = 0;
 
 	while (error == 0) {
@@ -582,7 +582,7 @@ static int pages_switch(struct sn_node *node, bool vacate)
 		size_t len;
 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		run = take_clean(node, !vacate);
+		run = take_any(from);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 		if (run == NULL)
 			break;

@@ -77,8 +77,7 @@ static void find_live(struct sn_node *node, size_t unit, struct list *list)
 				if (i < n && where[i] == (int)node->index)
 					continue;
 				if (i > first)
-					list_add(list,
-						 range->base + at + (first << SN_PAGE_SHIFT),
+					list_add(list, range->base + at + (first << SN_PAGE_SHIFT),
 						 (i - first) << SN_PAGE_SHIFT);
 				first = i + 1;
 			}

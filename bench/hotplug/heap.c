@@ -102,7 +102,8 @@ static void push(struct object *list, size_t *count, size_t max, void *p, size_t
 
 void heap_mixed(unsigned int node, size_t live, size_t cached)
 {
-	size_t max = (live + cached) / 64 + 1000, total = live * 5 / 4 + cached, done = 0, stays = 0;
+	size_t max = (live + cached) / 64 + 1000, total = live * 5 / 4 + cached, done = 0,
+	       stays = 0;
 
 	home = node;
 	passing = map_own(max * sizeof(*passing));

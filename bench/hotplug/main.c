@@ -89,7 +89,8 @@ static void online(unsigned int node, bool rebalance, struct sn_lifecycle_result
 		die("online: %s", result->message);
 }
 
-/* The longest iteration of the heartbeats while nothing happens, for as long as an offline takes. */
+/* The longest iteration of the heartbeats while nothing happens, for as long as an offline takes.
+ */
 static uint64_t quiet_gap(uint64_t ns)
 {
 	struct timespec pause = {.tv_sec = (time_t)(ns / 1000000000u),
@@ -150,8 +151,11 @@ static void run_offline(size_t live, size_t cached, size_t rest, unsigned int re
 {
 	unsigned int node = node_one(), others = 0, target = sn_nodes[node]->fallback[0];
 
-	for_each_node(n) others += n != node;
-	for_each_node(n) if (n != node && rest > 0) heap_rest(n, rest * MIB / others);
+	for_each_node(n)
+		others += n != node;
+	for_each_node(n)
+		if (n != node && rest > 0)
+			heap_rest(n, rest * MIB / others);
 	heap_mixed(node, live * MIB, cached * MIB);
 	sn_thread_prefer(target);
 	heartbeats_start(node, target);
