@@ -133,8 +133,7 @@ uint8_t *sim_ledger_page(uintptr_t addr)
 	return block == NULL ? NULL : &block[(offset >> SN_PAGE_SHIFT) % BLOCK_PAGES];
 }
 
-/* The next page's byte, from the one of the page at `addr`; cheap inside a block. */
-static uint8_t *next_page(uint8_t *byte, uintptr_t addr)
+uint8_t *sim_ledger_next(uint8_t *byte, uintptr_t addr)
 {
 	uintptr_t next = (addr & ~(SN_PAGE_SIZE - 1)) + SN_PAGE_SIZE;
 
@@ -148,7 +147,7 @@ static uint8_t *next_page(uint8_t *byte, uintptr_t addr)
 		       addr##_end = (uintptr_t)(start) + (len), addr##_once = 1;                   \
 	     addr##_once; addr##_once = 0)                                                         \
 		for (uint8_t *byte = addr < addr##_end ? sim_ledger_page(addr) : NULL;             \
-		     addr < addr##_end; byte = next_page(byte, addr), addr += SN_PAGE_SIZE)
+		     addr < addr##_end; byte = sim_ledger_next(byte, addr), addr += SN_PAGE_SIZE)
 
 static size_t resident_pages(unsigned int node)
 {
