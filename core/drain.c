@@ -12,15 +12,6 @@
 #include "table.h"
 
 #include <string.h>
-#include <time.h>
-
-uint64_t sn_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void pass_alien(struct sn_alien *alien)
 {
@@ -107,15 +98,15 @@ uint64_t sn_drain_stores(struct sn_node *node)
 	return total;
 }
 
-uint64_t sn_drain_release(struct sn_node *node)
+uint64_t sn_drain_release(struct sn_node *node, struct sn_pace *pace)
 {
 	uint64_t bytes;
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
 		sn_cache_shrink_node(node, c);
-	bytes = sn_pages_purge(node, SN_ALL_PAGES);
-	bytes += sn_spans_purge(node, SN_ALL_PAGES);
-	sn_segments_trim(node);
+	bytes = sn_pages_purge(node, SN_ALL_PAGES, pace);
+	bytes += sn_spans_purge(node, SN_ALL_PAGES, pace);
+	sn_segments_trim(node, pace);
 	return bytes;
 }
 

@@ -73,6 +73,7 @@ struct sn_node {
 	size_t cached_span_pages;
 	size_t dirty_low;	    /* lowest value of dirty pages since the last reap */
 	size_t span_low;	    /* same for cached_span_pages */
+	bool displaced;		    /* segments of it may be: its node was away */
 	size_t nr_headers;	    /* of segments and spans */
 	size_t mapped_pages;	    /* opened and not given back, headers included */
 	_Atomic size_t large_pages; /* in blocks that have a run of their own */

@@ -19,6 +19,7 @@
 #include "stats.h"
 #include "table.h"
 
+#define DEFAULT_STALL_MS   20
 #define LONGEST_TIMEOUT_MS (1000ll * 86400 * 365 * 10) /* beyond that: none */
 
 void sn_offline_report(struct sn_offline *o, enum sn_phase phase, uint64_t done, uint64_t total)
@@ -187,7 +188,7 @@ static void roll_back(struct sn_offline *o)
 static void finish(struct sn_offline *o)
 {
 	o->result->elapsed_ms = (double)(sn_now_ns() - o->begin_ns) / 1e6;
-	o->result->max_stall_ms = (double)o->stall_ns / 1e6;
+	o->result->max_stall_ms = (double)o->pace.longest_ns / 1e6;
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_transition_unclaim(o->node, o->result);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -245,13 +246,13 @@ static void offline_one(struct sn_offline *o)
 	sn_offline_report(o, SN_PHASE_DRAIN, result->drained_objects, result->drained_objects);
 	if (error == 0)
 		error = sn_offline_enter(o, SN_PHASE_RELEASE);
-	sn_drain_release(o->node);
+	sn_drain_release(o->node, &o->pace);
 	if (error == 0)
 		error = sn_offline_cancelled(o) ? sn_offline_fail_stopped(o) : sn_policy_apply(o);
 	if (error == 0 && o->request->policy != SN_MIGRATE)
 		error = sn_policy_move_off(o, true);
 	if (error == 0) {
-		sn_drain_release(o->node);
+		sn_drain_release(o->node, &o->pace);
 		if (o->request->policy != SN_MIGRATE)
 			sn_policy_move_metadata(o);
 		error = commit(o);
@@ -276,7 +277,7 @@ static void abandon(struct sn_offline *o)
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_publish();
 	if (sn_mask_count(&o->recalled) > 0)
-		sn_loan_empty_tables(o->node->index, &o->stall_ns);
+		sn_loan_empty_tables(o->node->index, &o->pace.longest_ns);
 	o->result->state = SN_ONLINE;
 	o->claimed = false;
 	sn_event_add(o->node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE",
@@ -292,7 +293,7 @@ static int close_one(struct sn_offline *o)
 		return sn_result_fail(o->result, error, "going-offline was vetoed: %s",
 				      sn_errno_name(error));
 	o->returned_before = atomic_load(&o->node->returned_pages);
-	error = sn_drain_close(o->node, &o->stall_ns);
+	error = sn_drain_close(o->node, &o->pace.longest_ns);
 	if (error != 0)
 		return sn_result_fail(o->result, -EPERM, "membarrier is refused here (%s)",
 				      sn_errno_name(error));
@@ -386,6 +387,8 @@ static void settle_all(struct sn_offline *set, unsigned int count)
 static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned int count,
 		      const struct sn_offline_request *request, struct sn_lifecycle_result *result)
 {
+	unsigned int stall_ms =
+		request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
 	bool valid = true;
 
 	for (unsigned int i = 0; i < count; i++) {
@@ -393,8 +396,11 @@ static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned
 
 		sn_result_begin(&result[i], node[i]);
 		result[i].policy = request->policy;
-		*o = (struct sn_offline){
-			.request = request, .result = &result[i], .set = set, .count = count};
+		*o = (struct sn_offline){.request = request,
+					 .result = &result[i],
+					 .set = set,
+					 .count = count,
+					 .pace = sn_pace_start(stall_ms * 1000000ull)};
 		o->begin_ns = sn_now_ns();
 		o->generation = sn_callback_generation();
 		if (request->timeout_ms >= 0 && request->timeout_ms < LONGEST_TIMEOUT_MS)

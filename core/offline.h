@@ -5,6 +5,7 @@
 #ifndef SLABNODE_OFFLINE_H
 #define SLABNODE_OFFLINE_H
 
+#include "pace.h"
 #include "transition.h"
 
 /* One node of a command. */
@@ -12,7 +13,8 @@ struct sn_offline {
 	struct sn_node *node;
 	const struct sn_offline_request *request;
 	struct sn_lifecycle_result *result;
-	uint64_t begin_ns, stall_ns;
+	uint64_t begin_ns;
+	struct sn_pace pace;	 /* of batches; its longest is the reported stall */
 	uint64_t deadline_ns;	 /* 0: none */
 	unsigned int generation; /* sn_callback_generation() at the start */
 	bool claimed;

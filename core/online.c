@@ -26,23 +26,24 @@ static bool rebalance_stop(void *arg)
 static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, uint64_t *stall_ns)
 {
 	const uint8_t order[2] = {(uint8_t)node->index, 0};
+	struct sn_pace pace = sn_pace_start(DEFAULT_STALL_MS * 1000000ull);
 	struct sn_migration m = {
 		.node = node,
 		.order = order,
-		.max_stall_ns = DEFAULT_STALL_MS * 1000000ull,
+		.pace = &pace,
 		.stop = rebalance_stop,
 		.arg = node,
 	};
 
 	sn_mask_add(&m.to, node->index);
 	sn_migrate_pass(&m);
+	*stall_ns = sn_max(*stall_ns, pace.longest_ns);
 	if (m.error != 0)
 		return;
 	if (m.left_pages == 0 && atomic_load(&node->transition->cancel) == 0)
 		sn_migrate_settled(node);
 	result->migrated_bytes = (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
 	sn_result_unmovable(result, &m.moved);
-	*stall_ns = sn_max(*stall_ns, m.stall_ns);
 }
 
 /* Lifecycle lock held.  1: nothing to do. */

@@ -488,12 +488,13 @@ static struct sn_page *take_to_purge(struct sn_node *node, size_t max)
 	return run;
 }
 
-size_t sn_pages_purge(struct sn_node *node, size_t max)
+size_t sn_pages_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 {
 	size_t done = 0;
 
 	while (done < max) {
-		struct sn_page *run = take_to_purge(node, max - done);
+		uint64_t begin = sn_pace_begin(pace);
+		struct sn_page *run = take_to_purge(node, sn_pace_pages(pace, max - done));
 		size_t npages;
 
 		if (run == NULL)
@@ -501,6 +502,7 @@ size_t sn_pages_purge(struct sn_node *node, size_t max)
 		npages = run->npages;
 		if (purge_run(node, run))
 			done += npages;
+		sn_pace_end(pace, begin);
 	}
 	return done << SN_PAGE_SHIFT;
 }
@@ -533,28 +535,48 @@ static void segment_unlink(struct sn_node *node, struct sn_segment *segment, str
 	sn_counter_sub(node->nr_headers, 1);
 }
 
-size_t sn_segments_trim(struct sn_node *node)
+/* Takes all segments that hold nothing out of lists and map, chained by info.next. */
+static struct sn_segment *take_whole(struct sn_node *node)
 {
-	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, done = 0;
-	struct sn_segment *segment, *next;
-	int saved = errno;
+	struct sn_segment *segment, *next, *whole = NULL;
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	for (segment = node->segments; segment != NULL; segment = next) {
 		struct sn_page *run = whole_run(segment);
-		size_t opened = (size_t)segment->info.opened_pages << SN_PAGE_SHIFT;
 
 		next = segment->info.next;
 		if (run == NULL)
 			continue;
 		segment_unlink(node, segment, run);
-		sn_discard_memory(segment, header);
-		sn_depopulate(node, segment, header);
-		mprotect(segment, opened, PROT_NONE);
-		sn_segments_release(node, segment, 1);
-		done++;
+		sn_segments_hide(node, segment, 1, true);
+		segment->info.next = whole;
+		whole = segment;
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return whole;
+}
+
+size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
+{
+	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, done = 0;
+	struct sn_segment *segment, *next;
+	int saved = errno;
+
+	for (segment = take_whole(node); segment != NULL; segment = next) {
+		size_t opened = (size_t)segment->info.opened_pages << SN_PAGE_SHIFT;
+		uint64_t begin = sn_pace_begin(pace);
+
+		next = segment->info.next;
+		/* With no lock held: closing a mapping waits for every page fault. */
+		sn_discard_memory(segment, header);
+		mprotect(segment, opened, PROT_NONE);
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		sn_depopulate(node, segment, header);
+		sn_segments_release(node, segment, 1);
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		sn_pace_end(pace, begin);
+		done++;
+	}
 	errno = saved;
 	return done << SN_SEG_SHIFT;
 }

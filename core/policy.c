@@ -13,7 +13,6 @@
 
 #define STRICT_LOOK_AGAIN_MS 100
 #define MIGRATE_RETRY_MS     5000
-#define DEFAULT_STALL_MS     20
 
 static int fail_busy(struct sn_offline *o, int error, const char *why)
 {
@@ -98,13 +97,12 @@ static void migrate_progress(void *arg, uint64_t done, uint64_t total)
 static void migration_init(struct sn_offline *o, struct sn_migration *m)
 {
 	const struct sn_offline_request *request = o->request;
-	unsigned int stall = request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
 
 	*m = (struct sn_migration){
 		.node = o->node,
 		.from = o->node->index,
 		.order = o->node->fallback,
-		.max_stall_ns = stall * 1000000ull,
+		.pace = &o->pace,
 		.stop = sn_offline_must_stop,
 		.progress = migrate_progress,
 		.arg = o,
@@ -144,11 +142,11 @@ static int evict(struct sn_offline *o)
 	e.target = nearest_target(&m);
 	sn_movable_evict(&e);
 	o->result->evicted_objects = e.evicted;
-	o->stall_ns = sn_max(o->stall_ns, e.stall_ns);
+	o->pace.longest_ns = sn_max(o->pace.longest_ns, e.stall_ns);
 	if (sn_offline_forked(o) || sn_offline_must_stop(o))
 		return sn_offline_fail_stopped(o);
 	if (e.evicted > 0)
-		sn_drain_release(o->node);
+		sn_drain_release(o->node, &o->pace);
 	return 0;
 }
 
@@ -186,6 +184,7 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 	struct sn_migration m;
 	size_t moved = 0;
 	uint64_t need = 0;
+	bool guests_gone = true; /* they left before the acknowledgement; the proof shall tell */
 
 	/* By now exactly what has to move has pages: found out before any of them does. */
 	migration_init(o, &m);
@@ -196,9 +195,10 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 	for (int64_t pause_ns = 1000000;; pause_ns = sn_min(pause_ns * 2, (int64_t)100000000)) {
 		migration_init(o, &m);
 		m.guests_only = guests_only;
+		m.guests_gone = guests_gone;
+		guests_gone = false;
 		sn_migrate_pass(&m);
 		moved += m.moved.moved;
-		o->stall_ns = sn_max(o->stall_ns, m.stall_ns);
 		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
 			return 0; /* nothing lives here, and nobody can move anything */
 		if (m.error != 0)
@@ -222,8 +222,8 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 static void move_some(struct sn_offline *o, struct sn_migration *m)
 {
 	m->progress = NULL;
+	m->unproven = true;
 	sn_migrate_pass(m);
-	o->stall_ns = sn_max(o->stall_ns, m->stall_ns);
 	if (m->error == 0)
 		o->result->migrated_bytes += (uint64_t)m->moved.moved << SN_PAGE_SHIFT;
 }

@@ -26,8 +26,8 @@ static uint64_t reap_pages(struct sn_node *node)
 	span = node->span_low;
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	dirty = dirty <= STEP_PAGES ? dirty : sn_max(dirty / 2, STEP_PAGES);
-	dirty = dirty == 0 ? 0 : sn_pages_purge(node, dirty);
-	span = span == 0 ? 0 : sn_spans_purge(node, span);
+	dirty = dirty == 0 ? 0 : sn_pages_purge(node, dirty, NULL);
+	span = span == 0 ? 0 : sn_spans_purge(node, span, NULL);
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	node->dirty_low = node->dirty.pages;
 	node->span_low = node->cached_span_pages;

@@ -134,7 +134,7 @@ UNIT_TEST(runs_against_a_model)
 				    0);
 			CHECK_EQUAL(unit_resident(FIRST), node->mapped_pages);
 			if (step % 5000 == 0)
-				sn_pages_purge(node, step % 10000 == 0 ? SN_ALL_PAGES : 100);
+				sn_pages_purge(node, step % 10000 == 0 ? SN_ALL_PAGES : 100, NULL);
 		}
 	}
 	for (unsigned int i = 0; i < RUNS; i++)
@@ -142,7 +142,7 @@ UNIT_TEST(runs_against_a_model)
 			model_check(&runs[i]);
 			sn_run_free(runs[i].run);
 		}
-	sn_pages_purge(node, SN_ALL_PAGES);
+	sn_pages_purge(node, SN_ALL_PAGES, NULL);
 	CHECK_EQUAL(node->dirty.pages, 0);
 	CHECK_EQUAL(node->dirty.nonempty, 0);
 	CHECK_EQUAL(node->mapped_pages % SN_HEADER_PAGES, 0);
@@ -163,9 +163,9 @@ UNIT_TEST(purged_pages_read_as_zero)
 	CHECK(!zeroed); /* dirty ones are taken first */
 	sn_run_free(run);
 	before = unit_resident(FIRST);
-	CHECK_EQUAL(sn_pages_purge(sn_nodes[FIRST], 100), 100 << SN_PAGE_SHIFT);
+	CHECK_EQUAL(sn_pages_purge(sn_nodes[FIRST], 100, NULL), 100 << SN_PAGE_SHIFT);
 	CHECK_EQUAL(unit_resident(FIRST), before - 100);
-	CHECK_EQUAL(sn_pages_purge(sn_nodes[FIRST], SN_ALL_PAGES), 400 << SN_PAGE_SHIFT);
+	CHECK_EQUAL(sn_pages_purge(sn_nodes[FIRST], SN_ALL_PAGES, NULL), 400 << SN_PAGE_SHIFT);
 	run = sn_run_alloc(sn_nodes[FIRST], 500, 1, &zeroed);
 	CHECK(zeroed);
 	CHECK(unit_zero(sn_page_address(run), 500 << SN_PAGE_SHIFT));
