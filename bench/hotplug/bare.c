@@ -141,16 +141,18 @@ void bare_loop(unsigned int index, unsigned int target, size_t batch_pages, stru
 	struct sn_node *node = sn_nodes[index];
 	struct list cached = list_new(1u << 20), live = list_new(1u << 20);
 	size_t batch = batch_pages << SN_PAGE_SHIFT;
-	uint64_t begin;
+	uint64_t begin, cpu;
 
 	memset(bare, 0, sizeof(*bare));
 	find_cached(node, batch, &cached);
 	drop_ledger(&cached, index, true);
 	find_live(node, batch, &live);
+	cpu = cpu_ns();
 	drop_cached(&cached, bare);
 	begin = now_ns();
 	bare->live_bytes = move_all(&live, target, &bare->longest_ns);
 	bare->move_ns = now_ns() - begin;
+	bare->cpu_ns = cpu_ns() - cpu;
 	bare->moves = live.nr;
 
 	move_all(&live, index, &begin);

@@ -23,6 +23,7 @@
 
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 uint64_t now_ns(void);
+uint64_t cpu_ns(void); /* of the calling thread */
 /* Memory of the benchmark's own, not of any node. */
 void *map_own(size_t size);
 
@@ -38,7 +39,7 @@ void heap_cache_again(void);
 /* bare.c */
 
 struct bare {
-	uint64_t madvise_ns, move_ns, longest_ns;
+	uint64_t madvise_ns, move_ns, cpu_ns, longest_ns;
 	size_t cached_bytes, live_bytes;
 	size_t madvises, moves;
 };

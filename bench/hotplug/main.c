@@ -45,6 +45,14 @@ uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t cpu_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 void *map_own(size_t size)
 {
 	void *p = mmap(NULL, sn_align_up(size, SN_PAGE_SIZE), PROT_READ | PROT_WRITE,
@@ -74,10 +82,27 @@ static unsigned int node_one(void)
 	return index;
 }
 
-static void offline(unsigned int node, unsigned int stall_ms, struct sn_lifecycle_result *result)
+/* When an offline entered each phase. */
+struct phases {
+	uint64_t at[SN_PHASE_ROLLBACK + 1];
+};
+
+static void note_phase(void *arg, const struct sn_progress *progress)
 {
-	const struct sn_offline_request request = {
-		.policy = SN_MIGRATE, .timeout_ms = -1, .max_stall_ms = stall_ms};
+	struct phases *phases = arg;
+
+	if (phases->at[progress->phase] == 0)
+		phases->at[progress->phase] = now_ns();
+}
+
+static void offline(unsigned int node, unsigned int stall_ms, struct phases *phases,
+		    struct sn_lifecycle_result *result)
+{
+	const struct sn_offline_request request = {.policy = SN_MIGRATE,
+						   .timeout_ms = -1,
+						   .max_stall_ms = stall_ms,
+						   .progress = phases != NULL ? note_phase : NULL,
+						   .arg = phases};
 
 	if (sn_offline(&node, 1, &request, result) != 0)
 		die("offline: %s", result->message);
@@ -116,8 +141,9 @@ static uint64_t median(uint64_t *values, size_t n)
 static void offline_once(unsigned int node, unsigned int target, unsigned int stall_ms)
 {
 	struct sn_lifecycle_result off, on;
-	uint64_t begin, took, gap_bare, gap_off, gap_quiet;
+	uint64_t begin, end, cpu, took, gap_bare, gap_off, gap_quiet;
 	struct sn_node_stats held;
+	struct phases phases = {{0}};
 	struct bare bare;
 
 	heartbeats_longest_ns();
@@ -126,21 +152,32 @@ static void offline_once(unsigned int node, unsigned int target, unsigned int st
 	gap_quiet = quiet_gap(bare.madvise_ns + bare.move_ns);
 	sn_node_stats(node, &held);
 	heartbeats_longest_ns();
+	cpu = cpu_ns();
 	begin = now_ns();
-	offline(node, stall_ms, &off);
-	took = now_ns() - begin;
+	offline(node, stall_ms, &phases, &off);
+	end = now_ns();
+	cpu = cpu_ns() - cpu;
+	took = end - begin;
 	gap_off = heartbeats_longest_ns();
 	online(node, true, &on);
-	printf("{\"live_mib\": %.2f, \"cached_mib\": %.2f, \"released_mib\": %.2f, "
-	       "\"moved_mib\": %.2f, \"drained\": %llu, \"offline_ms\": %.3f, \"stall_ms\": %.3f, "
+	printf("{\"close_ms\": %.3f, \"drain_ms\": %.3f, \"release_ms\": %.3f, "
+	       "\"migrate_ms\": %.3f, \"commit_ms\": %.3f, ",
+	       ms(phases.at[SN_PHASE_DRAIN] - begin),
+	       ms(phases.at[SN_PHASE_RELEASE] - phases.at[SN_PHASE_DRAIN]),
+	       ms(phases.at[SN_PHASE_MIGRATE] - phases.at[SN_PHASE_RELEASE]),
+	       ms(phases.at[SN_PHASE_COMMIT] - phases.at[SN_PHASE_MIGRATE]),
+	       ms(end - phases.at[SN_PHASE_COMMIT]));
+	printf("\"live_mib\": %.2f, \"cached_mib\": %.2f, \"released_mib\": %.2f, "
+	       "\"moved_mib\": %.2f, \"drained\": %llu, \"offline_ms\": %.3f, \"offline_cpu_ms\": "
+	       "%.3f, \"bare_cpu_ms\": %.3f, \"stall_ms\": %.3f, "
 	       "\"bare_ms\": %.3f, \"bare_madvise_ms\": %.3f, \"bare_move_ms\": %.3f, "
 	       "\"bare_cached_mib\": %.2f, \"bare_live_mib\": %.2f, \"bare_calls\": %zu, "
 	       "\"bare_stall_ms\": %.3f, \"gap_offline_ms\": %.3f, \"gap_bare_ms\": %.3f, "
 	       "\"gap_quiet_ms\": %.3f, \"online_ms\": %.3f, \"returned_mib\": %.2f}\n",
 	       mib(held.live_bytes), mib(held.cached_bytes), mib(off.released_bytes),
-	       mib(off.migrated_bytes), (unsigned long long)off.drained_objects, ms(took),
-	       off.max_stall_ms, ms(bare.madvise_ns + bare.move_ns), ms(bare.madvise_ns),
-	       ms(bare.move_ns), mib(bare.cached_bytes), mib(bare.live_bytes),
+	       mib(off.migrated_bytes), (unsigned long long)off.drained_objects, ms(took), ms(cpu),
+	       ms(bare.cpu_ns), off.max_stall_ms, ms(bare.madvise_ns + bare.move_ns),
+	       ms(bare.madvise_ns), ms(bare.move_ns), mib(bare.cached_bytes), mib(bare.live_bytes),
 	       bare.madvises + bare.moves, ms(bare.longest_ns), ms(gap_off), ms(gap_bare),
 	       ms(gap_quiet), on.elapsed_ms, mib(on.migrated_bytes));
 	fflush(stdout);
@@ -187,7 +224,7 @@ static void cycles(const char *kind, unsigned int repeat, long pause_ns)
 
 	for (unsigned int i = 0; i < repeat; i++) {
 		begin = now_ns();
-		offline(node, 0, &result);
+		offline(node, 0, NULL, &result);
 		off[i] = now_ns() - begin;
 		begin = now_ns();
 		online(node, false, &result);
