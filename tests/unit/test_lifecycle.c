@@ -263,6 +263,89 @@ UNIT_TEST(migrate_moves_everything)
 	check_allocates(NODE);
 }
 
+static void *held_back;
+static size_t dirty_before, dirty_after;
+
+/* A thread of the program frees a block after the acknowledgement and before the release. */
+static void free_in_close(void *arg, const struct sn_progress *progress)
+{
+	(void)arg;
+	if (progress->phase != SN_PHASE_CLOSE || held_back == NULL)
+		return;
+	dirty_before = sn_nodes[NODE]->dirty.pages;
+	sn_free(held_back);
+	held_back = NULL;
+	dirty_after = sn_nodes[NODE]->dirty.pages;
+}
+
+UNIT_TEST(free_pays_for_itself_alone)
+{
+	struct sn_offline_request request = {
+		.policy = SN_STRICT, .timeout_ms = -1, .progress = free_in_close};
+	struct sn_lifecycle_result result;
+	unsigned int node = NODE;
+	void *other;
+
+	unit_start(2);
+	held_back = hold(NODE, MIB);
+	other = hold(NODE, 4 * MIB);
+	sn_free(other);
+	CHECK_EQUAL(sn_offline(&node, 1, &request, &result), 0);
+	CHECK(held_back == NULL);
+	CHECK_EQUAL(dirty_before, 4 * MIB >> SN_PAGE_SHIFT);
+	CHECK_EQUAL(dirty_after, dirty_before); /* the rest is the offline's work */
+	CHECK_EQUAL(unit_resident(NODE), 0);
+	CHECK(result.released_bytes >= 5 * MIB);
+	CHECK_EQUAL(sn_nodes[NODE]->dirty.pages, 0);
+}
+
+UNIT_TEST(vacated_runs_are_apart)
+{
+	void *p[100];
+
+	unit_start(2);
+	for (unsigned int i = 0; i < 100; i++)
+		p[i] = hold(NODE, 64 << 10);
+	for (unsigned int i = 0; i < 100; i += 2)
+		sn_free(p[i]);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	CHECK_EQUAL(sn_nodes[NODE]->clean.pages, 0);
+	CHECK(sn_nodes[NODE]->vacated.pages >= 50 * 16);
+	CHECK(atomic_load(&machine.vacates) >= 50);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	CHECK_EQUAL(sn_nodes[NODE]->vacated.pages, 0);
+	CHECK(sn_nodes[NODE]->clean.pages >= 50 * 16);
+	CHECK_EQUAL(atomic_load(&machine.restores), atomic_load(&machine.vacates));
+	for (unsigned int i = 1; i < 100; i += 2)
+		sn_free(p[i]);
+	check_allocates(NODE);
+}
+
+/* Nodes that were never away cost nothing; those that were do, until a rebalance. */
+UNIT_TEST(offline_follows_the_node)
+{
+	struct sn_lifecycle_result result;
+	void *p;
+
+	unit_start(3);
+	p = hold(NODE + 1, 200 * MIB);
+	sn_free(hold(NODE, MIB));
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	CHECK(atomic_load(&machine.queried) < 2 * SN_SEG_PAGES);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	CHECK_EQUAL(unit_offline(NODE + 1, SN_MIGRATE, -1, NULL), 0);
+	CHECK_EQUAL(sn_online(NODE + 1, false, &result), 0);
+	atomic_store(&machine.queried, 0);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	CHECK(atomic_load(&machine.queried) > 200 * MIB >> SN_PAGE_SHIFT);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	CHECK_EQUAL(sn_online(NODE + 1, true, &result), 0);
+	atomic_store(&machine.queried, 0);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	CHECK(atomic_load(&machine.queried) < 2 * SN_SEG_PAGES);
+	sn_free(p);
+}
+
 UNIT_TEST(migrate_fills_targets_in_distance_order)
 {
 	struct sn_lifecycle_result result;
@@ -795,6 +878,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(wait_times_out),
 		cmocka_unit_test(wait_is_cancelled),
 		cmocka_unit_test(migrate_moves_everything),
+		cmocka_unit_test(free_pays_for_itself_alone),
+		cmocka_unit_test(vacated_runs_are_apart),
+		cmocka_unit_test(offline_follows_the_node),
 		cmocka_unit_test(migrate_fills_targets_in_distance_order),
 		cmocka_unit_test(migrate_to_named_targets),
 		cmocka_unit_test(migrate_without_room),

@@ -240,6 +240,7 @@ static int query(void *addr, size_t npages, int *nodes)
 {
 	uint8_t *entry = entry_of(addr);
 
+	atomic_fetch_add(&machine.queried, npages);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
 	for (size_t i = 0; i < npages; i++)
 		nodes[i] = entry[i] == 0 ? -ENOENT : entry[i];

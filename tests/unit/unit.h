@@ -88,6 +88,7 @@ struct unit_machine {
 	void (*on_vacate)(unsigned int node);
 	void (*on_move)(unsigned int target);
 	_Atomic int binds, vacates, restores, moves;
+	_Atomic size_t queried; /* pages */
 };
 extern struct unit_machine machine;
 
