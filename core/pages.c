@@ -581,19 +581,20 @@ size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 	return done << SN_SEG_SHIFT;
 }
 
-/* Any run of the bins, taken into hand. */
-static struct sn_page *take_any(struct sn_run_bins *bins)
+/* A run of the bins' longest, taken into hand. */
+static struct sn_page *take_long(struct sn_run_bins *bins)
 {
 	struct sn_page *run;
 
 	if (bins->nonempty == 0)
 		return NULL;
-	run = bins->bin[__builtin_ctzll(bins->nonempty)];
+	run = bins->bin[63 - __builtin_clzll(bins->nonempty)];
 	bin_remove(bins, run);
 	return run;
 }
 
-/* Clean runs become vacated ones or the reverse, one at a time. */
+/* Clean runs become vacated ones or the reverse, one at a time; long ones first, since the
+ * simulator makes a limited number of stretches inaccessible. */
 static int pages_switch(struct sn_node *node, bool vacate)
 {
 	struct sn_run_bins *from = vacate ? &node->clean : &node->vacated;
@@ -604,7 +605,7 @@ static int pages_switch(struct sn_node *node, bool vacate)
 		size_t len;
 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		run = take_any(from);
+		run = take_long(from);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 		if (run == NULL)
 			break;

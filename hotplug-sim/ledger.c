@@ -250,9 +250,21 @@ int sim_populate(void *addr, size_t len, unsigned int node)
 
 void sim_depopulate(void *addr, size_t len, unsigned int node)
 {
+	size_t gone[NODE_BITS + 1] = {0};
+
 	(void)node; /* the ledger knows better where the pages are */
 	sim_lock(&ledger.lock);
-	for_each_page(byte, page, addr, len) if (byte != NULL) put_page(byte, 0);
+	for_each_page(byte, page, addr, len)
+	{
+		if (byte == NULL)
+			continue;
+		gone[*byte & NODE_BITS]++;
+		*byte &= SIM_INACCESSIBLE;
+	}
+	for (unsigned int n = sim.first_index; n < sim.first_index + sim.nr_nodes; n++)
+		if (gone[n] > 0)
+			atomic_fetch_sub_explicit(&ledger.resident[n], gone[n],
+						  memory_order_relaxed);
 	sim_unlock(&ledger.lock);
 }
 
