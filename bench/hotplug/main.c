@@ -3,14 +3,14 @@
  * slabnode-hotplug - what taking a node out of service costs.
  *
  *	slabnode-hotplug offline LIVE CACHED REST REPEAT [STALL]	in MiB, ms
- *	slabnode-hotplug empty REPEAT
- *	slabnode-hotplug requests REPEAT
+ *	slabnode-hotplug empty REST REPEAT
+ *	slabnode-hotplug requests REST REPEAT
  *
  * offline: node 1 holds LIVE and CACHED memory, the other nodes together REST.  The bare loop
  * and an offline take turns.  empty: offlines and onlines of a node that holds nothing, with a
  * pause after each.  requests: the same back to back, while threads allocate.
  *
- * The topology comes from SLABNODE_TOPOLOGY; ../run-hotplug sets it.  Each repetition is printed
+ * The topology comes from SLABNODE_TOPOLOGY; run sets it.  Each repetition is printed
  * as one JSON object a line.
  */
 #include "hotplug.h"
@@ -183,16 +183,22 @@ static void offline_once(unsigned int node, unsigned int target, unsigned int st
 	fflush(stdout);
 }
 
-static void run_offline(size_t live, size_t cached, size_t rest, unsigned int repeat,
-			unsigned int stall_ms)
+/* `rest` MiB on all nodes but this one. */
+static void fill_rest(unsigned int node, size_t rest)
 {
-	unsigned int node = node_one(), others = 0, target = sn_nodes[node]->fallback[0];
+	unsigned int others = sn_node_end - SN_FIRST_NODE - 1;
 
-	for_each_node(n)
-		others += n != node;
 	for_each_node(n)
 		if (n != node && rest > 0)
 			heap_rest(n, rest * MIB / others);
+}
+
+static void run_offline(size_t live, size_t cached, size_t rest, unsigned int repeat,
+			unsigned int stall_ms)
+{
+	unsigned int node = node_one(), target = sn_nodes[node]->fallback[0];
+
+	fill_rest(node, rest);
 	heap_mixed(node, live * MIB, cached * MIB);
 	sn_thread_prefer(target);
 	heartbeats_start(node, target);
@@ -206,22 +212,24 @@ static void run_offline(size_t live, size_t cached, size_t rest, unsigned int re
 }
 
 /* Medians of offlines and onlines of a node that holds nothing. */
-static void print_cycle(const char *kind, uint64_t *off, uint64_t *on, size_t n, uint64_t total)
+static void print_cycle(uint64_t *off, uint64_t *on, size_t n, uint64_t total)
 {
-	printf("{\"kind\": \"%s\", \"nodes\": %u, \"offline_us\": %.1f, \"online_us\": %.1f, "
+	printf("{\"nodes\": %u, \"offline_us\": %.1f, \"online_us\": %.1f, "
 	       "\"cycles\": %zu, \"requests_per_s\": %.0f}\n",
-	       kind, sn_node_end - SN_FIRST_NODE, (double)median(off, n) / 1e3,
+	       sn_node_end - SN_FIRST_NODE, (double)median(off, n) / 1e3,
 	       (double)median(on, n) / 1e3, n, 2.0 * (double)n / ((double)total / 1e9));
 }
 
-static void cycles(const char *kind, unsigned int repeat, long pause_ns)
+static void cycles(size_t rest, unsigned int repeat, long pause_ns)
 {
 	const struct timespec pause = {.tv_nsec = pause_ns};
 	uint64_t *off = map_own(repeat * sizeof(*off)), *on = map_own(repeat * sizeof(*on));
 	unsigned int node = node_one();
 	struct sn_lifecycle_result result;
-	uint64_t start = now_ns(), begin;
+	uint64_t start, begin;
 
+	fill_rest(node, rest);
+	start = now_ns();
 	for (unsigned int i = 0; i < repeat; i++) {
 		begin = now_ns();
 		offline(node, 0, NULL, &result);
@@ -232,7 +240,7 @@ static void cycles(const char *kind, unsigned int repeat, long pause_ns)
 		if (pause_ns > 0)
 			nanosleep(&pause, NULL);
 	}
-	print_cycle(kind, off, on, repeat, now_ns() - start);
+	print_cycle(off, on, repeat, now_ns() - start);
 }
 
 static size_t number(const char *text)
@@ -253,15 +261,15 @@ int main(int argc, char **argv)
 		n[i - 2] = number(argv[i]);
 	if ((argc == 6 || argc == 7) && strcmp(argv[1], "offline") == 0) {
 		run_offline(n[0], n[1], n[2], (unsigned int)n[3], (unsigned int)n[4]);
-	} else if (argc == 3 && n[0] > 0 && strcmp(argv[1], "empty") == 0) {
-		cycles("empty", (unsigned int)n[0], 1000000);
-	} else if (argc == 3 && n[0] > 0 && strcmp(argv[1], "requests") == 0) {
+	} else if (argc == 4 && n[1] > 0 && strcmp(argv[1], "empty") == 0) {
+		cycles(n[0], (unsigned int)n[1], 1000000);
+	} else if (argc == 4 && n[1] > 0 && strcmp(argv[1], "requests") == 0) {
 		heartbeats_start(node_one(), sn_nodes[node_one()]->fallback[0]);
-		cycles("requests", (unsigned int)n[0], 0);
+		cycles(n[0], (unsigned int)n[1], 0);
 		heartbeats_stop();
 	} else {
-		die("usage: offline LIVE CACHED REST REPEAT [STALL] | empty REPEAT | "
-		    "requests REPEAT");
+		die("usage: offline LIVE CACHED REST REPEAT [STALL] | empty REST REPEAT | "
+		    "requests REST REPEAT");
 	}
 	return 0;
 }
