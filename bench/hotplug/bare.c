@@ -7,8 +7,8 @@
  * (units of 2 MiB of addresses).  Where these are is found out before the clock starts; the same
  * operation of the placement moves the pages.
  *
- * Afterwards the node is as it was: the free runs are touched again, so that they have pages,
- * and what was moved comes back.  In the library's books nothing has changed meanwhile.
+ * Afterwards what was moved comes back, and in the books nothing has changed: the free runs count
+ * as such that have pages, which they get by bare_touch().
  */
 #include "hotplug.h"
 
@@ -129,11 +129,15 @@ static void drop_ledger(const struct list *list, unsigned int node, bool away)
 	}
 }
 
-static void touch_again(const struct list *list)
+void bare_touch(unsigned int index)
 {
-	for (size_t i = 0; i < list->nr; i++)
-		for (size_t at = 0; at < list->at[i].len; at += SN_PAGE_SIZE)
-			((volatile char *)list->at[i].addr)[at] = 1;
+	struct list list = list_new(1u << 20);
+
+	find_cached(sn_nodes[index], SIZE_MAX / 2, &list);
+	for (size_t i = 0; i < list.nr; i++)
+		for (size_t at = 0; at < list.at[i].len; at += SN_PAGE_SIZE)
+			((volatile char *)list.at[i].addr)[at] = 1;
+	list_drop(&list);
 }
 
 void bare_loop(unsigned int index, unsigned int target, size_t batch_pages, struct bare *bare)
@@ -157,7 +161,6 @@ void bare_loop(unsigned int index, unsigned int target, size_t batch_pages, stru
 
 	move_all(&live, index, &begin);
 	drop_ledger(&cached, index, false);
-	touch_again(&cached);
 	list_drop(&cached);
 	list_drop(&live);
 }

@@ -43,9 +43,10 @@ struct bare {
 	size_t cached_bytes, live_bytes;
 	size_t madvises, moves;
 };
-/* Gives back the cached pages of the node and moves the rest to `target`, timed; then makes it
- * as it was. */
+/* Gives back the cached pages of the node and moves the rest to `target`, timed. */
 void bare_loop(unsigned int node, unsigned int target, size_t batch_pages, struct bare *bare);
+/* Touches all of the node's cached memory. */
+void bare_touch(unsigned int node);
 
 /* heartbeat.c */
 

@@ -138,6 +138,14 @@ static uint64_t median(uint64_t *values, size_t n)
 	return values[n / 2];
 }
 
+/* The same before either measurement: cached memory whose pages came in the same order. */
+static void warm(unsigned int node, unsigned int target)
+{
+	heap_cache_again();
+	bare_touch(node);
+	sn_thread_prefer(target);
+}
+
 static void offline_once(unsigned int node, unsigned int target, unsigned int stall_ms)
 {
 	struct sn_lifecycle_result off, on;
@@ -146,10 +154,12 @@ static void offline_once(unsigned int node, unsigned int target, unsigned int st
 	struct phases phases = {{0}};
 	struct bare bare;
 
+	warm(node, target);
 	heartbeats_longest_ns();
 	bare_loop(node, target, BATCH_PAGES, &bare);
 	gap_bare = heartbeats_longest_ns();
 	gap_quiet = quiet_gap(bare.madvise_ns + bare.move_ns);
+	warm(node, target);
 	sn_node_stats(node, &held);
 	heartbeats_longest_ns();
 	cpu = cpu_ns();
@@ -202,12 +212,8 @@ static void run_offline(size_t live, size_t cached, size_t rest, unsigned int re
 	heap_mixed(node, live * MIB, cached * MIB);
 	sn_thread_prefer(target);
 	heartbeats_start(node, target);
-	for (unsigned int i = 0; i < repeat; i++) {
-		if (i > 0)
-			heap_cache_again();
-		sn_thread_prefer(target);
+	for (unsigned int i = 0; i < repeat; i++)
 		offline_once(node, target, stall_ms);
-	}
 	heartbeats_stop();
 }
 
