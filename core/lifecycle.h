@@ -70,6 +70,8 @@ struct sn_lifecycle_result {
 	struct sn_holder holders[SN_MAX_HOLDERS];
 	unsigned int nr_holders;
 	double elapsed_ms, max_stall_ms;
+	uint64_t proof_bytes; /* whose place was asked for at the end of a migration, */
+	double proof_ms;      /* and how long that took: outside of max_stall_ms */
 };
 
 /*

@@ -196,6 +196,7 @@ static void walk_all(struct sn_migration *m, unit_fn *fn, bool guests, uint64_t 
 static void count_left(struct sn_migration *m, char *addr, size_t npages)
 {
 	m->left_pages += count_on(m, addr, npages);
+	m->proof_pages += npages;
 }
 
 uint64_t sn_migrate_bytes(struct sn_node *node)
@@ -207,15 +208,19 @@ void sn_migrate_pass(struct sn_migration *m)
 {
 	void (*progress)(void *, uint64_t, uint64_t) = m->progress;
 
-	m->left_pages = 0;
+	m->left_pages = m->proof_pages = m->proof_ns = 0;
 	if (sn_placement->move == NULL || sn_placement->query == NULL) {
 		m->error = -ENOSYS;
 		return;
 	}
 	walk_all(m, move_unit, !m->guests_gone, sn_migrate_bytes(m->node));
 	m->progress = NULL;
-	if (m->error == 0 && !m->unproven)
+	if (m->error == 0 && !m->unproven) {
+		uint64_t begin = sn_now_ns();
+
 		walk_all(m, count_left, true, 0);
+		m->proof_ns = sn_now_ns() - begin;
+	}
 	m->progress = progress;
 }
 

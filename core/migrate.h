@@ -22,8 +22,9 @@ struct sn_migration {
 	void *arg;
 	/* Results. */
 	struct sn_move_result moved;
-	uint64_t left_pages; /* still on `from` after the pass, by query */
-	int error;	     /* the operation as a whole was refused */
+	uint64_t left_pages;		/* still on `from` after the pass, by query: the proof */
+	uint64_t proof_pages, proof_ns; /* what it looked at, and how long it took */
+	int error;			/* the operation as a whole was refused */
 };
 
 /* One pass over all memory of the node's ranges, then a query of every page, the proof. */

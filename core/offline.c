@@ -69,6 +69,11 @@ bool sn_offline_must_stop(void *arg)
 	return sn_offline_cancelled(arg) || out_of_time(arg);
 }
 
+static void raise_stall(struct sn_offline *o, uint64_t ns)
+{
+	o->pace.longest_ns = sn_max(o->pace.longest_ns, ns);
+}
+
 /* What would move has to fit elsewhere; *need adds up over the nodes of one command. */
 int sn_offline_check_room(uint64_t bytes, uint64_t *need, const struct sn_nodemask *to,
 			  struct sn_lifecycle_result *result)
@@ -117,7 +122,7 @@ static int check_node(struct sn_offline *o)
 static void claim_all(struct sn_offline *set, unsigned int count)
 {
 	struct sn_nodemask targets;
-	uint64_t need = 0;
+	uint64_t need = 0, held;
 	unsigned int leaving = 0, usable = sn_node_count_usable();
 	bool any = false, to_given = sn_mask_count(&set[0].request->to) > 0;
 
@@ -166,7 +171,9 @@ static void claim_all(struct sn_offline *set, unsigned int count)
 		return;
 	/* Before any page moves: else untouched pages would fault on the leaving nodes later. */
 	sn_node_policy_mask(&targets);
-	sn_rebind_ranges(&targets);
+	held = sn_rebind_ranges(&targets);
+	for (unsigned int i = 0; i < count; i++)
+		raise_stall(&set[i], held);
 }
 
 static void roll_back(struct sn_offline *o)
@@ -177,7 +184,7 @@ static void roll_back(struct sn_offline *o)
 		return; /* sn_lifecycle_fork_child() did */
 	sn_offline_enter(o, SN_PHASE_ROLLBACK);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	sn_transition_publish_online(node);
+	raise_stall(o, sn_transition_publish_online(node));
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_open(node->index);
 	o->result->state = SN_ONLINE;
@@ -273,7 +280,7 @@ static void abandon(struct sn_offline *o)
 		if (sn_mask_has(&o->recalled, n) && atomic_load(&sn_standin[n]) == SN_NODE_NONE &&
 		    sn_node_state(sn_nodes[n]) == SN_OFFLINE)
 			sn_loan_give(n, o->node->index);
-	sn_transition_publish_online(o->node);
+	raise_stall(o, sn_transition_publish_online(o->node));
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_publish();
 	if (sn_mask_count(&o->recalled) > 0)

@@ -118,11 +118,14 @@ static void online_cancel(struct sn_node *node, const char *why)
 	sn_notify_end(node, true, true, SN_MIGRATE);
 }
 
-static void online_commit(struct sn_node *node)
+static void online_commit(struct sn_node *node, uint64_t *stall_ns)
 {
+	uint64_t held;
+
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	node->lent_to = (struct sn_nodemask){{0}};
-	sn_transition_publish_online(node);
+	held = sn_transition_publish_online(node);
+	*stall_ns = sn_max(*stall_ns, held);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_open(node->index);
 	sn_event_add(node, SN_GOING_ONLINE, SN_ONLINE, "MEM_ONLINE", "requested");
@@ -181,7 +184,7 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 
 	error = online_carry_out(node, &lent_to, result, &stall_ns);
 	if (error == 0) {
-		online_commit(node);
+		online_commit(node, &stall_ns);
 		sn_loans_move(&stall_ns);
 		if (rebalance_too)
 			rebalance(node, result, &stall_ns);

@@ -559,10 +559,12 @@ static struct sn_segment *take_whole(struct sn_node *node)
 size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 {
 	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, done = 0;
-	struct sn_segment *segment, *next;
+	uint64_t looking = sn_pace_begin(pace);
+	struct sn_segment *segment = take_whole(node), *next;
 	int saved = errno;
 
-	for (segment = take_whole(node); segment != NULL; segment = next) {
+	sn_pace_end(pace, looking); /* page_lock was held */
+	for (; segment != NULL; segment = next) {
 		size_t opened = (size_t)segment->info.opened_pages << SN_PAGE_SHIFT;
 		uint64_t begin = sn_pace_begin(pace);
 

@@ -199,6 +199,8 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 		guests_gone = false;
 		sn_migrate_pass(&m);
 		moved += m.moved.moved;
+		o->result->proof_bytes = m.proof_pages << SN_PAGE_SHIFT;
+		o->result->proof_ms = (double)m.proof_ns / 1e6;
 		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
 			return 0; /* nothing lives here, and nobody can move anything */
 		if (m.error != 0)

@@ -6,6 +6,7 @@
 #include "core.h"
 #include "large.h"
 #include "migrate.h"
+#include "pace.h"
 #include "segment.h"
 
 /* Some range could not be given its policy: the reaper tries again. */
@@ -13,26 +14,32 @@ static _Atomic bool policies_stale;
 
 /* Every range gets a policy over these nodes.  Lifecycle lock held, so that of two transitions
  * the later one's masks stay.  A range that is added meanwhile reads the published masks. */
-void sn_rebind_ranges(const struct sn_nodemask *allowed)
+uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed)
 {
+	uint64_t longest = 0;
 	bool failed = false;
 
 	if (sn_placement->bind_range == NULL)
-		return;
+		return 0;
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 		struct sn_range *range;
+		uint64_t begin, held;
 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		begin = sn_now_ns();
 		for (range = node->ranges; range != NULL; range = range->next)
 			failed |= sn_placement->bind_range(range->base,
 							   range->nr_segments << SN_SEG_SHIFT, n,
 							   allowed) < 0;
+		held = sn_now_ns() - begin;
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		longest = sn_max(longest, held);
 	}
 	atomic_store(&policies_stale, failed);
 	if (failed && sn_ageing_hook != NULL)
 		sn_ageing_hook(); /* the reaper may be asleep */
+	return longest;
 }
 
 bool sn_rebind_stale(void)

@@ -133,18 +133,20 @@ void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
 }
 
 /* The node is in service (again): policies first, then it hands memory out.  Lock held. */
-void sn_transition_publish_online(struct sn_node *node)
+uint64_t sn_transition_publish_online(struct sn_node *node)
 {
 	struct sn_nodemask allowed;
+	uint64_t held, again;
 
 	sn_node_policy_mask(&allowed);
 	sn_mask_add(&allowed, node->index);
-	sn_rebind_ranges(&allowed);
+	held = sn_rebind_ranges(&allowed);
 	sn_transition_set_state(node, SN_ONLINE);
 	/* Again: a range that was added in between read the masks without the node. */
-	sn_rebind_ranges(&allowed);
+	again = sn_rebind_ranges(&allowed);
 	atomic_store(&sn_standin[node->index], (uint8_t)node->index);
 	sn_loans_find();
+	return sn_max(held, again);
 }
 
 /* Waits until nothing of an earlier transition is at work on the node: the tail of one whose

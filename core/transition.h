@@ -50,8 +50,9 @@ bool sn_transition_active(const struct sn_node *node);
 void sn_transition_join(struct sn_node *node, uint64_t deadline_ns,
 			struct sn_lifecycle_result *result);
 void sn_transition_set_state(struct sn_node *node, enum sn_node_state state);
-/* The node is in service (again): policies first, then it hands memory out. */
-void sn_transition_publish_online(struct sn_node *node);
+/* The node is in service (again): policies first, then it hands memory out.  Returns what
+ * sn_rebind_ranges() does. */
+uint64_t sn_transition_publish_online(struct sn_node *node);
 /* Waits until nothing of an earlier transition is at work on the node: the tail of one whose
  * state is published already (memory being made inaccessible, pages coming back).  The lock is
  * dropped in between.  A rebalance gives up for the newcomer. */

@@ -183,13 +183,15 @@ static void offline_once(unsigned int node, unsigned int target, unsigned int st
 	       "\"bare_ms\": %.3f, \"bare_madvise_ms\": %.3f, \"bare_move_ms\": %.3f, "
 	       "\"bare_cached_mib\": %.2f, \"bare_live_mib\": %.2f, \"bare_calls\": %zu, "
 	       "\"bare_stall_ms\": %.3f, \"gap_offline_ms\": %.3f, \"gap_bare_ms\": %.3f, "
-	       "\"gap_quiet_ms\": %.3f, \"online_ms\": %.3f, \"returned_mib\": %.2f}\n",
+	       "\"gap_quiet_ms\": %.3f, \"online_ms\": %.3f, \"returned_mib\": %.2f, "
+	       "\"proof_mib\": %.2f, \"proof_ms\": %.3f}\n",
 	       mib(held.live_bytes), mib(held.cached_bytes), mib(off.released_bytes),
 	       mib(off.migrated_bytes), (unsigned long long)off.drained_objects, ms(took), ms(cpu),
 	       ms(bare.cpu_ns), off.max_stall_ms, ms(bare.madvise_ns + bare.move_ns),
 	       ms(bare.madvise_ns), ms(bare.move_ns), mib(bare.cached_bytes), mib(bare.live_bytes),
 	       bare.madvises + bare.moves, ms(bare.longest_ns), ms(gap_off), ms(gap_bare),
-	       ms(gap_quiet), on.elapsed_ms, mib(on.migrated_bytes));
+	       ms(gap_quiet), on.elapsed_ms, mib(on.migrated_bytes), mib(off.proof_bytes),
+	       off.proof_ms);
 	fflush(stdout);
 }
 
