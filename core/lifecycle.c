@@ -100,6 +100,7 @@ static bool callback_of_command(const struct sn_transition *t, char *text, size_
 int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 {
 	char who[64];
+	struct sn_joiner joiner;
 	struct sn_node *node;
 
 	sn_result_begin(result, index);
@@ -129,7 +130,9 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 		result->state = sn_node_state(node);
 		return 0;
 	}
-	sn_transition_join(node, 0, result);
+	sn_transition_join(node, &joiner, result);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_transition_await(node, &joiner, 0);
 	/* The offline's own failure is what was asked for; it may also have been too late. */
 	result->error = 0;
 	result->state = sn_node_state(node);
@@ -266,6 +269,7 @@ void sn_lifecycle_fork_child(void)
 		undone = true;
 		node->transition->active = false;
 		atomic_fetch_add(&node->transition->finished, 1);
+		node->transition->joiners = NULL;
 		atomic_store(&node->waiters, 0);
 		if (sn_node_state(node) == SN_GOING_OFFLINE) {
 			sn_transition_set_state(node, SN_ONLINE);

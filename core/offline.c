@@ -111,6 +111,7 @@ static int check_node(struct sn_offline *o)
 				      node->os_number);
 	case SN_GOING_OFFLINE:
 		o->joins = true;
+		sn_transition_join(node, &o->joiner, result);
 		return 0;
 	case SN_ONLINE:
 		return 0;
@@ -361,19 +362,9 @@ static void close_all(struct sn_offline *set, unsigned int count)
 /* Waits for those of the set that somebody else is taking offline. */
 static void join_others(struct sn_offline *set, unsigned int count)
 {
-	for (unsigned int i = 0; i < count; i++) {
-		struct sn_offline *o = &set[i];
-
-		if (!o->joins)
-			continue;
-		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-		if (sn_transition_active(o->node)) {
-			sn_transition_join(o->node, o->deadline_ns, o->result);
-		} else {
-			*o->result = o->node->transition->last;
-			sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-		}
-	}
+	for (unsigned int i = 0; i < count; i++)
+		if (set[i].joins)
+			sn_transition_await(set[i].node, &set[i].joiner, set[i].deadline_ns);
 }
 
 /* sn_transition_settle() drops the lock: all nodes are settled when one round found nothing to wait

@@ -18,7 +18,8 @@ struct sn_offline {
 	uint64_t deadline_ns;	 /* 0: none */
 	unsigned int generation; /* sn_callback_generation() at the start */
 	bool claimed;
-	bool joins;		     /* somebody else is taking it offline: wait for that result */
+	bool joins; /* somebody else is taking it offline: wait for that result */
+	struct sn_joiner joiner;
 	struct sn_nodemask recalled; /* nodes whose loan to this one was called back */
 	uint64_t returned_before;    /* node->returned_pages at the start */
 	struct sn_offline *set;	     /* all nodes of the command */

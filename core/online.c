@@ -150,6 +150,7 @@ static int rebalance_claimed(struct sn_node *node, struct sn_lifecycle_result *r
 int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result *result)
 {
 	uint64_t begin = sn_now_ns(), stall_ns = 0;
+	struct sn_joiner joiner;
 	struct sn_node *node;
 	struct sn_nodemask lent_to;
 	int error;
@@ -165,7 +166,9 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	sn_transition_settle(node);
 	error = online_check(node, result);
 	if (error == 0 && sn_node_state(node) == SN_GOING_ONLINE) {
-		sn_transition_join(node, 0, result);
+		sn_transition_join(node, &joiner, result);
+		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		sn_transition_await(node, &joiner, 0);
 		return result->error;
 	}
 	if (error == 0 && sn_transition_claim(node, result, true, SN_MIGRATE) != 0)
