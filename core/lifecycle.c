@@ -264,6 +264,7 @@ void sn_lifecycle_fork_child(void)
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 
+		atomic_store(&node->moves_in, 0);
 		if (!sn_transition_active(node))
 			continue;
 		undone = true;

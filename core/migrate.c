@@ -5,6 +5,11 @@
  * huge page borders only; a unit is cut into smaller batches while one takes longer than the
  * wanted stall (pace.h).  The pass walks ranges and segments, not slabs: whatever is free or not
  * there is found absent, and what is freed or purged meanwhile is no harm.  Nothing is allocated.
+ *
+ * A pass has its mask of targets from its beginning, and a target may leave meanwhile.  Each
+ * batch therefore counts itself in at its target (moves_in) and then looks whether that is
+ * online; who takes the target away publishes its state and then waits for the count to be zero.
+ * After that nothing more arrives, and the segments of what did are marked as displaced.
  */
 #include "migrate.h"
 
@@ -14,13 +19,39 @@
 
 #define UNIT_PAGES SN_PACE_MOST
 
-/* The first target in order that has room for the bytes; SN_NODE_NONE: none. */
+static void end_batch(struct sn_node *target)
+{
+	if (atomic_fetch_sub(&target->moves_in, 1) == 1 && atomic_load(&target->state) != SN_ONLINE)
+		sn_futex_wake(&target->moves_in, INT32_MAX);
+}
+
+static bool begin_batch(struct sn_node *target)
+{
+	atomic_fetch_add(&target->moves_in, 1);
+	if (atomic_load(&target->state) == SN_ONLINE)
+		return true;
+	end_batch(target);
+	return false;
+}
+
+void sn_migrate_await_batches(struct sn_node *node)
+{
+	uint32_t batches;
+
+	while ((batches = atomic_load(&node->moves_in)) != 0)
+		sn_futex_wait(&node->moves_in, batches, -1);
+}
+
+/* The first target in order that has room for the bytes, the batch counted in there;
+ * SN_NODE_NONE: none. */
 static unsigned int choose_target(const struct sn_migration *m, size_t bytes)
 {
 	for (const uint8_t *order = m->order; *order != 0; order++) {
 		if (!sn_mask_has(&m->to, *order))
 			continue;
-		if (sn_placement->room == NULL || sn_placement->room(*order) >= bytes)
+		if (sn_placement->room != NULL && sn_placement->room(*order) < bytes)
+			continue;
+		if (begin_batch(sn_nodes[*order]))
 			return *order;
 	}
 	return SN_NODE_NONE;
@@ -61,6 +92,7 @@ static void move_batch(struct sn_migration *m, char *addr, size_t npages)
 		return;
 	}
 	m->error = sn_placement->move(addr, npages << SN_PAGE_SHIFT, target, &m->moved);
+	end_batch(sn_nodes[target]);
 }
 
 /* Moves [addr, addr + npages) in batches that keep to the wanted stall. */

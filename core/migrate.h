@@ -30,6 +30,8 @@ struct sn_migration {
 /* One pass over all memory of the node's ranges, then a query of every page, the proof. */
 void sn_migrate_pass(struct sn_migration *m);
 /* All pages of the node's ranges are on the node again; or they may be anywhere. */
+/* Waits until no batch is on its way to a node whose state is no longer online. */
+void sn_migrate_await_batches(struct sn_node *node);
 void sn_migrate_settled(struct sn_node *node);
 void sn_migrate_unsettled(struct sn_node *node);
 /* Bytes of the node that a migration would have to move, headers included. */

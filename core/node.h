@@ -92,6 +92,8 @@ struct sn_node {
 	 * after the loan was recalled.  Guarded by sn_lifecycle_lock. */
 	struct sn_nodemask lent_to;
 	struct sn_transition *transition; /* built once; see lifecycle.c */
+	/* Batches of pages that other nodes' migrations are moving here; see migrate.c. */
+	_Atomic uint32_t moves_in;
 
 	_Atomic uint64_t numa_hit, numa_miss, numa_foreign; /* objects, counted at refill */
 };

@@ -249,6 +249,7 @@ void sn_policy_move_guests(struct sn_offline *o)
 	struct sn_migration m;
 
 	migration_init(o, &m);
+	sn_migrate_await_batches(o->node);
 	m.guests_only = true;
 	move_some(o, &m);
 }
