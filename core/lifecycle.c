@@ -269,8 +269,8 @@ void sn_lifecycle_fork_child(void)
 			continue;
 		undone = true;
 		node->transition->active = false;
-		atomic_fetch_add(&node->transition->finished, 1);
 		node->transition->joiners = NULL;
+		atomic_fetch_add(&node->transition->finished, 1);
 		atomic_store(&node->waiters, 0);
 		if (sn_node_state(node) == SN_GOING_OFFLINE) {
 			sn_transition_set_state(node, SN_ONLINE);

@@ -109,6 +109,12 @@ static void move_unit(struct sn_migration *m, char *addr, size_t npages)
 	}
 }
 
+static bool must_stop(struct sn_migration *m)
+{
+	m->stopped |= m->stop(m->arg);
+	return m->stopped;
+}
+
 static struct sn_segment *first_of_span(struct sn_segment *segment)
 {
 	while (sn_segmap_entry(segment) & SN_SEG_CONTINUED)
@@ -162,7 +168,7 @@ static void walk_segment(struct sn_migration *m, struct walk *walk, struct sn_no
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	end = pages_to_visit(m, node, (struct sn_segment *)base);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	for (size_t p = 0; p < end && m->error == 0 && !m->stop(m->arg); p += UNIT_PAGES) {
+	for (size_t p = 0; p < end && m->error == 0 && !must_stop(m); p += UNIT_PAGES) {
 		size_t n = sn_min(end - p, UNIT_PAGES);
 
 		walk->fn(m, base + (p << SN_PAGE_SHIFT), n);
@@ -201,7 +207,7 @@ static void walk_metadata(struct sn_migration *m, struct walk *walk)
 		return;
 	walk_node(m, walk, sn_nodes[SN_NODE_INTERNAL]);
 	for (unsigned int i = 0; sn_meta_stretch(i, &addr, &len); i++)
-		for (size_t at = 0; at < len && m->error == 0 && !m->stop(m->arg);
+		for (size_t at = 0; at < len && m->error == 0 && !must_stop(m);
 		     at += UNIT_PAGES << SN_PAGE_SHIFT) {
 			size_t n = sn_min(len - at, UNIT_PAGES << SN_PAGE_SHIFT) >> SN_PAGE_SHIFT;
 
@@ -247,6 +253,9 @@ void sn_migrate_pass(struct sn_migration *m)
 	}
 	walk_all(m, move_unit, !m->guests_gone, sn_migrate_bytes(m->node));
 	m->progress = NULL;
+	if (m->unproven)
+		m->left_pages =
+			m->moved.busy + m->moved.shared + m->moved.no_room + m->moved.failed;
 	if (m->error == 0 && !m->unproven) {
 		uint64_t begin = sn_now_ns();
 

@@ -16,22 +16,24 @@ struct sn_migration {
 	bool metadata_only;	 /* of the node itself just the headers of segments */
 	bool guests_only;	 /* just other nodes' pages that lie on `from` */
 	bool guests_gone;	 /* those have moved already: the proof alone looks at them */
-	bool unproven;		 /* no query afterwards: left_pages is not told */
+	bool unproven;		 /* no query afterwards */
 	bool (*stop)(void *arg); /* cancelled or out of time */
 	void (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *arg;
 	/* Results. */
 	struct sn_move_result moved;
-	uint64_t left_pages;		/* still on `from` after the pass, by query: the proof */
+	uint64_t left_pages; /* still on `from` after the pass, by query: the proof; of an
+				unproven pass: what moves said has stayed */
 	uint64_t proof_pages, proof_ns; /* what it looked at, and how long it took */
+	bool stopped;			/* the pass is not complete: stop() said so */
 	int error;			/* the operation as a whole was refused */
 };
 
 /* One pass over all memory of the node's ranges, then a query of every page, the proof. */
 void sn_migrate_pass(struct sn_migration *m);
-/* All pages of the node's ranges are on the node again; or they may be anywhere. */
 /* Waits until no batch is on its way to a node whose state is no longer online. */
 void sn_migrate_await_batches(struct sn_node *node);
+/* All pages of the node's ranges are on the node again; or they may be anywhere. */
 void sn_migrate_settled(struct sn_node *node);
 void sn_migrate_unsettled(struct sn_node *node);
 /* Bytes of the node that a migration would have to move, headers included. */

@@ -307,8 +307,15 @@ static int close_one(struct sn_offline *o)
 				      sn_errno_name(error));
 	/* At once, not when its turn comes: what is cached here may belong to others. */
 	o->result->drained_objects = sn_tables_drain(o->node->index, true);
-	sn_policy_move_guests(o);
 	return 0;
+}
+
+/* The end of a node whose tables are closed and that stays. */
+static void give_up(struct sn_offline *o)
+{
+	roll_back(o);
+	o->claimed = false;
+	finish(o);
 }
 
 /* Tells the notifiers, now that the node allocates nothing any more; one that refuses undoes all.
@@ -325,9 +332,7 @@ static void begin_notify(struct sn_offline *o)
 	else
 		sn_result_fail(o->result, -EBUSY, "refused by notifier %s (%s)", who,
 			       sn_errno_name(error));
-	roll_back(o);
-	o->claimed = false;
-	finish(o);
+	give_up(o);
 }
 
 /* Whether a callback for another node of the command forked: this child has undone them all. */
@@ -350,6 +355,10 @@ static void close_all(struct sn_offline *set, unsigned int count)
 			continue;
 		if (close_one(o) != 0) {
 			abandon(o);
+			continue;
+		}
+		if (sn_policy_move_guests(o) != 0) {
+			give_up(o);
 			continue;
 		}
 		sn_event_add(o->node, SN_ONLINE, SN_GOING_OFFLINE, "MEM_GOING_OFFLINE",

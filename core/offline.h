@@ -53,7 +53,7 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only);
 /* The allocator's own per-node metadata leaves under every policy; what cannot is reported. */
 void sn_policy_move_metadata(struct sn_offline *o);
 /* Other nodes' pages on this one leave before the acknowledgement, since their slabs go on handing
- * out objects.  What does not move now is tried again, and decided about, under the policy. */
-void sn_policy_move_guests(struct sn_offline *o);
+ * out objects. */
+int sn_policy_move_guests(struct sn_offline *o);
 
 #endif

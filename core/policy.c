@@ -161,6 +161,13 @@ static int policy_migrate(struct sn_offline *o)
 	return error != 0 ? error : sn_policy_move_off(o, false);
 }
 
+static int fail_refused(struct sn_offline *o, int error)
+{
+	return sn_result_fail(o->result, error == -ENOSYS ? -EPERM : error,
+			      "moving pages is refused here (%s: %s)", sn_placement->name,
+			      sn_placement->reason);
+}
+
 static int fail_unmoved(struct sn_offline *o, const struct sn_migration *m)
 {
 	const struct sn_move_result *moved = &m->moved;
@@ -176,6 +183,20 @@ static int fail_unmoved(struct sn_offline *o, const struct sn_migration *m)
 					     : "pages would not move");
 }
 
+#define PASS_AGAIN 1
+
+/* 0: nothing is left; PASS_AGAIN; or the error that ends the offline. */
+static int judge_pass(struct sn_offline *o, const struct sn_migration *m, uint64_t give_up_ns)
+{
+	if (sn_offline_must_stop(o))
+		return sn_offline_fail_stopped(o);
+	if (m->left_pages == 0)
+		return 0;
+	if (o->deadline_ns == 0 && sn_now_ns() >= give_up_ns)
+		return fail_unmoved(o, m);
+	return PASS_AGAIN;
+}
+
 /* Passes over the node until a query finds no page of it left there; guests_only: no page of other
  * nodes' ranges, which lie there since those nodes were away. */
 int sn_policy_move_off(struct sn_offline *o, bool guests_only)
@@ -185,6 +206,7 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 	size_t moved = 0;
 	uint64_t need = 0;
 	bool guests_gone = true; /* they left before the acknowledgement; the proof shall tell */
+	int error;
 
 	/* By now exactly what has to move has pages: found out before any of them does. */
 	migration_init(o, &m);
@@ -204,17 +226,12 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
 			return 0; /* nothing lives here, and nobody can move anything */
 		if (m.error != 0)
-			return sn_result_fail(o->result, m.error == -ENOSYS ? -EPERM : m.error,
-					      "moving pages is refused here (%s: %s)",
-					      sn_placement->name, sn_placement->reason);
-		if (sn_offline_must_stop(o))
-			return sn_offline_fail_stopped(o);
-		if (m.left_pages == 0) {
+			return fail_refused(o, m.error);
+		error = judge_pass(o, &m, give_up);
+		if (error == 0)
 			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;
-			return 0;
-		}
-		if (o->deadline_ns == 0 && sn_now_ns() >= give_up)
-			return fail_unmoved(o, &m);
+		if (error != PASS_AGAIN)
+			return error;
 		sn_offline_report(o, SN_PHASE_VERIFY, 0, m.left_pages);
 		sn_futex_wait(&o->node->transition->cancel, 0, pause_ns);
 	}
@@ -243,15 +260,28 @@ void sn_policy_move_metadata(struct sn_offline *o)
 }
 
 /* Other nodes' pages on this one leave before the acknowledgement, since their slabs go on handing
- * out objects.  What does not move now is tried again, and decided about, under the policy. */
-void sn_policy_move_guests(struct sn_offline *o)
+ * out objects.  Where moving is refused as such, the policy decides what that means. */
+int sn_policy_move_guests(struct sn_offline *o)
 {
+	uint64_t give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
 	struct sn_migration m;
+	int error;
 
-	migration_init(o, &m);
 	sn_migrate_await_batches(o->node);
-	m.guests_only = true;
-	move_some(o, &m);
+	for (int64_t pause_ns = 1000000;; pause_ns = sn_min(pause_ns * 2, (int64_t)100000000)) {
+		migration_init(o, &m);
+		m.guests_only = true;
+		move_some(o, &m);
+		if (m.error == -ENOSYS || m.error == -EPERM ||
+		    (m.error == 0 && m.left_pages == 0 && !m.stopped))
+			return 0;
+		if (m.error != 0)
+			return fail_refused(o, m.error);
+		error = judge_pass(o, &m, give_up);
+		if (error != PASS_AGAIN)
+			return error;
+		sn_futex_wait(&o->node->transition->cancel, 0, pause_ns);
+	}
 }
 
 int sn_policy_apply(struct sn_offline *o)
