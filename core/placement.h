@@ -8,8 +8,8 @@
  * NULL operation means "nothing to do" (for query and move: not possible, -ENOSYS).
  *
  * Locking: populate and depopulate are called with the node's page_lock held and take only
- * locks of rank SN_RANK_SIMULATION.  bind_range may be called with page_lock held.  move,
- * query, vacate and restore are called with no lock held.
+ * locks of rank SN_RANK_SIMULATION.  bind_range and restore may be called with page_lock held.
+ * move, query and vacate are called with no lock held.
  */
 #ifndef SLABNODE_PLACEMENT_H
 #define SLABNODE_PLACEMENT_H

@@ -207,6 +207,8 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 					      sn_placement->name, sn_placement->reason);
 		if (sn_offline_must_stop(o))
 			return sn_offline_fail_stopped(o);
+		if (sn_offline_step(o, SN_PHASE_VERIFY) != 0)
+			return o->result->error;
 		if (m.left_pages == 0) {
 			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;
 			return 0;

@@ -46,6 +46,7 @@ uint64_t sn_reap_inline(void)
 
 uint64_t sn_reap(void)
 {
+	sn_fault(SN_FAULT_REAP);
 	sn_rebind_repair();
 	sn_tables_reap(false);
 	for_each_node(n) {

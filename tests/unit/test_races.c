@@ -159,11 +159,11 @@ UNIT_TEST(offline_during_rebalance)
 
 /* --- a stand-in whose own offline is vetoed while the node that it stands in for returns --- */
 
-static int veto_and_online(const char *name)
+static int veto_and_online(enum sn_fault_point point)
 {
-	if (strcmp(name, "going-offline") != 0)
+	if (point != SN_FAULT_GOING_OFFLINE)
 		return 0;
-	sn_step_hook = NULL;
+	sn_fault_hook = NULL;
 	CHECK_EQUAL(unit_online(NODE), 0);
 	return -EPERM;
 }
@@ -181,7 +181,7 @@ UNIT_TEST(veto_of_the_stand_in)
 	standin = atomic_load(&sn_standin[NODE]);
 	for (unsigned int i = 0; i < 400; i++)
 		sn_free(p[i]); /* into the stand-in's arrays */
-	sn_step_hook = veto_and_online;
+	sn_fault_hook = veto_and_online;
 	CHECK_EQUAL(unit_offline(standin, SN_MIGRATE, -1, NULL), -EPERM);
 	CHECK_EQUAL(unit_state(standin), SN_ONLINE);
 	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);

@@ -137,8 +137,12 @@ static void put_page(uint8_t *entry, unsigned int node)
 }
 
 /* Whether this call is the one that fails. */
-static int fails(int *countdown)
+static int fails(int *countdown, enum sn_fault_point point)
 {
+	int error = sn_fault(point);
+
+	if (error != 0)
+		return error;
 	if (*countdown > 0 && --*countdown == 0)
 		return machine.error != 0 ? machine.error : -ENOMEM;
 	return 0;
@@ -168,7 +172,7 @@ static int populate(void *addr, size_t len, unsigned int node)
 	int error;
 
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
-	error = fails(&machine.fail_populate);
+	error = fails(&machine.fail_populate, SN_FAULT_POPULATE);
 	for (size_t i = 0; error == 0 && i < npages; i++) {
 		unsigned int target = landing(node);
 
@@ -199,7 +203,7 @@ static int bind_range(void *addr, size_t len, unsigned int node, const struct sn
 	(void)addr, (void)len;
 	atomic_fetch_add(&machine.binds, 1);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
-	error = fails(&machine.fail_bind);
+	error = fails(&machine.fail_bind, SN_FAULT_BIND);
 	if (error == 0) {
 		policy[node] = *allowed;
 		has_policy[node] = true;
@@ -217,7 +221,7 @@ static int move(void *addr, size_t len, unsigned int target, struct sn_move_resu
 	if (machine.on_move != NULL)
 		machine.on_move(target);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
-	error = fails(&machine.fail_move);
+	error = fails(&machine.fail_move, SN_FAULT_MOVE);
 	for (size_t i = 0; error == 0 && i < len >> SN_PAGE_SHIFT; i++) {
 		if (entry[i] == 0) {
 			result->absent++;
@@ -239,7 +243,10 @@ static int move(void *addr, size_t len, unsigned int target, struct sn_move_resu
 static int query(void *addr, size_t npages, int *nodes)
 {
 	uint8_t *entry = entry_of(addr);
+	int error = sn_fault(SN_FAULT_QUERY);
 
+	if (error != 0)
+		return error;
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
 	for (size_t i = 0; i < npages; i++)
 		nodes[i] = entry[i] == 0 ? -ENOENT : entry[i];
@@ -267,6 +274,8 @@ static int vacate(void *addr, size_t len, unsigned int node)
 	atomic_fetch_add(&machine.vacates, 1);
 	if (machine.on_vacate != NULL)
 		machine.on_vacate(node);
+	if (sn_fault(SN_FAULT_VACATE) != 0)
+		return -ENOMEM;
 	return mprotect(addr, len, PROT_NONE) == 0 ? 0 : -errno;
 }
 
@@ -277,7 +286,7 @@ static int restore(void *addr, size_t len, unsigned int node)
 	(void)node;
 	atomic_fetch_add(&machine.restores, 1);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
-	error = fails(&machine.fail_restore);
+	error = fails(&machine.fail_restore, SN_FAULT_RESTORE);
 	sn_lock_release(&ledger_lock, SN_RANK_SIMULATION);
 	if (error != 0)
 		return error;
