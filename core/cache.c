@@ -374,11 +374,13 @@ int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(vo
 static void cache_drain_all(unsigned int index)
 {
 	sn_tables_drain_cache(index);
-	for_each_node(here) {
+	for_each_node(here)
 		for_each_node(home)
 			sn_alien_drain(here, home, index, true);
-		sn_cache_drain_shared(sn_nodes[here], index);
-		sn_cache_shrink_node(sn_nodes[here], index);
+	/* The internal node, too: it serves threads that have no tables (yet). */
+	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
+		sn_cache_drain_shared(sn_nodes[n], index);
+		sn_cache_shrink_node(sn_nodes[n], index);
 	}
 }
 
