@@ -227,9 +227,11 @@ static int move(void *addr, size_t len, unsigned int target, struct sn_move_resu
 			result->absent++;
 		} else if (entry[i] == target) {
 			result->moved++;
-		} else if (machine.pages_busy) {
+		} else if (machine.pages_busy || sn_fault(SN_FAULT_MOVE_BUSY) != 0) {
 			result->busy++;
-		} else if (room_pages(target) == 0) {
+		} else if (sn_fault(SN_FAULT_MOVE_SHARED) != 0) {
+			result->shared++;
+		} else if (room_pages(target) == 0 || sn_fault(SN_FAULT_MOVE_NOMEM) != 0) {
 			result->no_room++;
 		} else {
 			put_page(&entry[i], target);
