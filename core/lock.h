@@ -35,11 +35,12 @@ struct sn_lock {
 	_Atomic uint32_t word;
 };
 
-#ifdef SLABNODE_DEBUG
 #define SN_LOCK_INIT(r)                                                                            \
 	{                                                                                          \
-		0, (r)                                                                             \
+		0                                                                                  \
 	}
+
+#ifdef SLABNODE_DEBUG
 void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank);
 void sn_lock_check_release(struct sn_lock *lock, enum sn_lock_rank rank);
 /* The fork handler holds many locks of one rank: it switches the check off for its thread. */
@@ -50,10 +51,6 @@ void sn_lock_check_none_held(void);
 void sn_lock_delay(enum sn_lock_rank rank);
 void sn_lock_delay_held(enum sn_lock_rank rank);
 #else
-#define SN_LOCK_INIT(r)                                                                            \
-	{                                                                                          \
-		0                                                                                  \
-	}
 static inline void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
 {
 	(void)lock, (void)rank;
