@@ -27,6 +27,14 @@ static unsigned int choose_target(const struct sn_migration *m, size_t bytes)
 	return SN_NODE_NONE;
 }
 
+/* A pass asks so often that one failure must not end it. */
+static int query(char *addr, size_t npages, int *where)
+{
+	int error = sn_placement->query(addr, npages, where);
+
+	return error == 0 ? 0 : sn_placement->query(addr, npages, where);
+}
+
 /* Pages of the batch that are on nodes other than wanted; m->error when that is refused. */
 static size_t count_on(struct sn_migration *m, char *addr, size_t npages)
 {
@@ -36,7 +44,7 @@ static size_t count_on(struct sn_migration *m, char *addr, size_t npages)
 	for (size_t i = 0; i < npages; i += 64) {
 		size_t n = sn_min(npages - i, (size_t)64);
 
-		m->error = sn_placement->query(addr + (i << SN_PAGE_SHIFT), n, where);
+		m->error = query(addr + (i << SN_PAGE_SHIFT), n, where);
 		if (m->error != 0)
 			return 0;
 		for (size_t k = 0; k < n; k++)

@@ -186,6 +186,7 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 	struct sn_migration m;
 	size_t moved = 0;
 	uint64_t need = 0;
+	bool stop;
 
 	/* By now exactly what has to move has pages: found out before any of them does. */
 	migration_init(o, &m);
@@ -201,19 +202,24 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 		o->stall_ns = sn_max(o->stall_ns, m.stall_ns);
 		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
 			return 0; /* nothing lives here, and nobody can move anything */
-		if (m.error != 0)
-			return sn_result_fail(o->result, m.error == -ENOSYS ? -EPERM : m.error,
+		if (m.error == -ENOSYS || m.error == -EPERM)
+			return sn_result_fail(o->result, -EPERM,
 					      "moving pages is refused here (%s: %s)",
 					      sn_placement->name, sn_placement->reason);
-		if (sn_offline_must_stop(o))
+		stop = sn_offline_must_stop(o);
+		if (stop && (m.error == 0 || sn_offline_cancelled(o)))
 			return sn_offline_fail_stopped(o);
-		if (sn_offline_step(o, SN_PHASE_VERIFY) != 0)
+		stop |= o->deadline_ns == 0 && sn_now_ns() >= give_up;
+		if (m.error != 0 && stop)
+			return sn_result_fail(o->result, m.error, "pages cannot be moved: %s",
+					      sn_errno_name(m.error));
+		if (m.error == 0 && sn_offline_step(o, SN_PHASE_VERIFY) != 0)
 			return o->result->error;
-		if (m.left_pages == 0) {
+		if (m.error == 0 && m.left_pages == 0) {
 			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;
 			return 0;
 		}
-		if (o->deadline_ns == 0 && sn_now_ns() >= give_up)
+		if (stop)
 			return fail_unmoved(o, &m);
 		sn_offline_report(o, SN_PHASE_VERIFY, 0, m.left_pages);
 		sn_futex_wait(&o->node->transition->cancel, 0, pause_ns);
