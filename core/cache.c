@@ -423,7 +423,6 @@ int sn_cache_destroy(unsigned int index)
 
 	if (error == 0)
 		error = sn_movable_forget(index);
-
 	if (error != 0)
 		return error;
 	error = -EAGAIN;

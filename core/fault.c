@@ -34,6 +34,8 @@ const struct sn_fault_info sn_fault_info[SN_FAULT_COUNT] = {
 	[SN_FAULT_FENCE] = {"fence", FAILS, EPERM, "membarrier"},
 	[SN_FAULT_CACHE_CREATE] = {"cache-create", FAILS, ENOMEM, "creating an object cache"},
 	[SN_FAULT_CACHE_DESTROY] = {"cache-destroy", FAILS, EBUSY, "destroying an object cache"},
+	[SN_FAULT_GET] = {"get", FAILS | HELD, EAGAIN, "pinning movable objects"},
+	[SN_FAULT_RECLAIM] = {"reclaim", LASTS, 0, "before pinned objects are asked to leave"},
 
 	[SN_FAULT_POPULATE] = {"populate", FAILS | HELD, ENOMEM, "pages for memory handed out"},
 	[SN_FAULT_BIND] = {"bind", FAILS | HELD, EPERM, "the memory policy of a range"},
@@ -49,6 +51,7 @@ const struct sn_fault_info sn_fault_info[SN_FAULT_COUNT] = {
 	[SN_FAULT_CLOSE] = {"close", FAILS, EIO, "before the grace period"},
 	[SN_FAULT_DRAIN] = {"drain", FAILS, EIO, "before the drain"},
 	[SN_FAULT_RELEASE] = {"release", FAILS, EIO, "before memory is released"},
+	[SN_FAULT_EVICT] = {"evict", FAILS, EIO, "policy migrate, movable caches"},
 	[SN_FAULT_WAIT] = {"wait", FAILS, EIO, "policy wait"},
 	[SN_FAULT_MIGRATE] = {"migrate", FAILS, EIO, "policy migrate"},
 	[SN_FAULT_VERIFY] = {"verify", FAILS, EIO, "pages were moved, all of them?"},

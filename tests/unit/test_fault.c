@@ -11,6 +11,7 @@
  */
 #include "unit.h"
 
+#include "movable.h"
 #include "notifier.h"
 #include "reap.h"
 #include "rebind.h"
@@ -567,6 +568,86 @@ UNIT_TEST(object_cache)
 	fail_everywhere(NULL, act_cache);
 }
 
+/* --- a movable cache: objects name the place that names them --- */
+
+static struct thing {
+	struct thing **place;
+} * things[300];
+static int movable;
+
+static void construct_thing(void *object)
+{
+	((struct thing *)object)->place = NULL;
+}
+
+static void *get_things(struct slabnode_cache *cache, unsigned int count, void **objects,
+			void *data)
+{
+	(void)cache, (void)count, (void)objects, (void)data;
+	return things;
+}
+
+static void reclaim_things(const struct slabnode_reclaim *request, void *data)
+{
+	(void)data;
+	for (unsigned int i = 0; i < request->count; i++) {
+		struct thing *old = request->objects[i], *new;
+
+		request->answers[i] = SLABNODE_WILL_NOT;
+		if (old->place == NULL)
+			continue;
+		new = sn_alloc_cache((unsigned int)movable);
+		if (new == NULL)
+			continue;
+		new->place = old->place;
+		*new->place = new;
+		old->place = NULL;
+		sn_free(old);
+		request->answers[i] = SLABNODE_MOVED;
+	}
+}
+
+static void make_things(void)
+{
+	movable = sn_cache_create("things", 2000, 0, construct_thing);
+	CHECK(movable > 0);
+	for (unsigned int i = 0; i < SN_ARRAY_SIZE(things); i++) {
+		things[i] = sn_alloc_cache_node((unsigned int)movable, NODE);
+		CHECK(things[i] != NULL);
+		things[i]->place = &things[i];
+	}
+}
+
+static void act_movable(void)
+{
+	struct sn_drain_result result;
+	int error = sn_movable_set((unsigned int)movable, get_things, reclaim_things, NULL);
+
+	CHECK(error == 0 || struck > 0);
+	for (unsigned int i = 0; i < SN_ARRAY_SIZE(things); i += 2) {
+		things[i]->place = NULL;
+		sn_free(things[i]);
+		things[i] = NULL;
+	}
+	CHECK_EQUAL(sn_drain(NODE, true, &result), 0);
+	leave(SN_MIGRATE, patience(), 0);
+	for (unsigned int i = 0; i < SN_ARRAY_SIZE(things); i++) {
+		if (things[i] == NULL)
+			continue;
+		CHECK(things[i]->place == &things[i]);
+		things[i]->place = NULL;
+		sn_free(things[i]);
+	}
+	sn_fault_hook = NULL;
+	CHECK_EQUAL(unit_online(NODE), 0);
+	CHECK_EQUAL(sn_cache_destroy((unsigned int)movable), 0);
+}
+
+UNIT_TEST(movable_cache)
+{
+	fail_everywhere(make_things, act_movable);
+}
+
 static void act_reap(void)
 {
 	struct sn_drain_result result;
@@ -576,7 +657,7 @@ static void act_reap(void)
 	drop_all();
 	sn_reap();
 	sn_reap_inline();
-	CHECK_EQUAL(sn_drain(SN_NODE_NONE, &result), 0);
+	CHECK_EQUAL(sn_drain(SN_NODE_NONE, true, &result), 0);
 }
 
 UNIT_TEST(ageing)
@@ -620,6 +701,43 @@ static int fail_once(enum sn_fault_point point)
 	failures_left--;
 	return -sn_fault_info[point].usual;
 }
+
+/* Phases and their points have the same names. */
+UNIT_TEST(points_of_phases)
+{
+	for (unsigned int i = SN_FAULT_CLOSE; i <= SN_FAULT_ROLLBACK; i++)
+		CHECK(strcmp(sn_fault_info[i].name, sn_phase_name(i - SN_FAULT_CLOSE)) == 0);
+}
+
+#ifdef SLABNODE_DEBUG
+static void act_everything(void)
+{
+	struct sn_drain_result result;
+
+	act_batch();
+	populate_node();
+	hold_afar();
+	drop_all();
+	leave(SN_MIGRATE, -1, 0);
+	come_back(false);
+	CHECK_EQUAL(sn_drain(SN_NODE_NONE, true, &result), 0);
+}
+
+/* Every lock is delayed at both of its points. */
+UNIT_TEST(points_of_locks)
+{
+	const struct operation op = {NULL, act_everything};
+
+	tally = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
+	CHECK(tally != MAP_FAILED);
+	unit_start(NODES);
+	run(&op, SN_FAULT_COUNT, 1);
+	for (unsigned int i = SN_FAULT_LOCK; i < SN_FAULT_COUNT; i++)
+		if (tally->passed[i] == 0)
+			unit_fail(__FILE__, __LINE__, "%s was not passed", sn_fault_info[i].name);
+}
+#endif
 
 UNIT_TEST(single_failures_with_one_node)
 {
@@ -669,8 +787,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test(cancel),
 		cmocka_unit_test(notifiers),
 		cmocka_unit_test(object_cache),
+		cmocka_unit_test(movable_cache),
 		cmocka_unit_test(ageing),
 		cmocka_unit_test(forking),
+		cmocka_unit_test(points_of_phases),
+#ifdef SLABNODE_DEBUG
+		cmocka_unit_test(points_of_locks),
+#endif
 		cmocka_unit_test(single_failures_with_one_node),
 	};
 
