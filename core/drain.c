@@ -113,6 +113,9 @@ uint64_t sn_drain_release(struct sn_node *node)
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
 		sn_cache_shrink_node(node, c);
+	/* What could not be made accessible, or given back, earlier. */
+	if (sn_node_in_service(node))
+		sn_pages_restore(node);
 	sn_pages_unfix(node);
 	bytes = sn_pages_purge(node, SN_ALL_PAGES);
 	bytes += sn_spans_purge(node, SN_ALL_PAGES);

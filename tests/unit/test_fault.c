@@ -702,6 +702,36 @@ static int fail_once(enum sn_fault_point point)
 	return -sn_fault_info[point].usual;
 }
 
+static int fail_always(enum sn_fault_point point)
+{
+	return point == target ? -sn_fault_info[point].usual : 0;
+}
+
+/* What failed for good is remembered, and made up for. */
+UNIT_TEST(failures_are_made_up_for)
+{
+	size_t headers;
+
+	unit_start(2);
+	sn_fault_hook = fail_always;
+	target = SN_FAULT_BIND;
+	keep(sn_malloc(64), 64);
+	CHECK(sn_rebind_stale()); /* the new range has no policy */
+	drop_all();
+	target = SN_FAULT_DISCARD;
+	unit_quiesce();
+	headers = sn_nodes[FIRST]->nr_headers;
+	sn_segments_trim(sn_nodes[FIRST]);
+	CHECK(headers > 0);
+	CHECK_EQUAL(sn_nodes[FIRST]->nr_headers, headers); /* their pages are still there */
+	sn_fault_hook = NULL;
+	sn_reap();
+	CHECK(!sn_rebind_stale());
+	unit_quiesce();
+	CHECK_EQUAL(sn_nodes[FIRST]->nr_headers, 0);
+	CHECK_EQUAL(unit_resident(FIRST), 0);
+}
+
 /* Phases and their points have the same names. */
 UNIT_TEST(points_of_phases)
 {
@@ -790,6 +820,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(movable_cache),
 		cmocka_unit_test(ageing),
 		cmocka_unit_test(forking),
+		cmocka_unit_test(failures_are_made_up_for),
 		cmocka_unit_test(points_of_phases),
 #ifdef SLABNODE_DEBUG
 		cmocka_unit_test(points_of_locks),
