@@ -12,15 +12,6 @@
 #include "table.h"
 
 #include <string.h>
-#include <time.h>
-
-uint64_t sn_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void pass_alien(struct sn_alien *alien)
 {
@@ -107,7 +98,7 @@ uint64_t sn_drain_stores(struct sn_node *node)
 	return total;
 }
 
-uint64_t sn_drain_release(struct sn_node *node)
+uint64_t sn_drain_release(struct sn_node *node, struct sn_pace *pace)
 {
 	uint64_t bytes;
 
@@ -117,9 +108,9 @@ uint64_t sn_drain_release(struct sn_node *node)
 	if (sn_node_in_service(node))
 		sn_pages_restore(node);
 	sn_pages_unfix(node);
-	bytes = sn_pages_purge(node, SN_ALL_PAGES);
-	bytes += sn_spans_purge(node, SN_ALL_PAGES);
-	sn_segments_trim(node);
+	bytes = sn_pages_purge(node, SN_ALL_PAGES, pace);
+	bytes += sn_spans_purge(node, SN_ALL_PAGES, pace);
+	sn_segments_trim(node, pace);
 	return bytes;
 }
 

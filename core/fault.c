@@ -45,7 +45,7 @@ const struct sn_fault_info sn_fault_info[SN_FAULT_COUNT] = {
 	[SN_FAULT_MOVE_SHARED] = {"move-shared", A_PAGE, EACCES, "one page, shared after fork"},
 	[SN_FAULT_QUERY] = {"query", FAILS, EIO, "asking where pages are"},
 	[SN_FAULT_VACATE] = {"vacate", FAILS, ENOMEM, "making a node's memory inaccessible"},
-	[SN_FAULT_RESTORE] = {"restore", FAILS | HELD, ENOMEM, "making it accessible again"},
+	[SN_FAULT_RESTORE] = {"restore", FAILS, ENOMEM, "making it accessible again"},
 
 	[SN_FAULT_GOING_OFFLINE] = {"going-offline", FAILS, EBUSY, "a node is to leave"},
 	[SN_FAULT_CLOSE] = {"close", FAILS, EIO, "before the grace period"},

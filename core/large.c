@@ -151,10 +151,10 @@ static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t
 
 size_t sn_make_room(struct sn_node *node)
 {
-	size_t bytes = sn_spans_purge(node, SN_ALL_PAGES);
+	size_t bytes = sn_spans_purge(node, SN_ALL_PAGES, NULL);
 
-	bytes += sn_pages_purge(node, SN_ALL_PAGES);
-	return bytes + sn_segments_trim(node);
+	bytes += sn_pages_purge(node, SN_ALL_PAGES, NULL);
+	return bytes + sn_segments_trim(node, NULL);
 }
 
 static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed)
@@ -180,11 +180,27 @@ static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool 
 	return span == NULL ? NULL : span_block(span);
 }
 
+static bool discard_paced(char *at, size_t npages, struct sn_pace *pace)
+{
+	bool done = true;
+
+	while (npages > 0 && done) {
+		size_t n = sn_pace_pages(pace, npages);
+		uint64_t begin = sn_pace_begin(pace);
+
+		done = sn_discard_memory(at, n << SN_PAGE_SHIFT);
+		sn_pace_end(pace, begin);
+		at += n << SN_PAGE_SHIFT;
+		npages -= n;
+	}
+	return done;
+}
+
 /*
  * Gives a span that is on no list back to the system; false: its pages stay (locked).  It is
  * taken out of the map first: whoever walks the node's segments finds headers through it.
  */
-static bool span_release(struct sn_node *node, struct sn_segment *span)
+static bool span_release(struct sn_node *node, struct sn_segment *span, struct sn_pace *pace)
 {
 	size_t count = span->info.nr_segments, room = span->info.room_pages;
 	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, len = room << SN_PAGE_SHIFT;
@@ -195,7 +211,7 @@ static bool span_release(struct sn_node *node, struct sn_segment *span)
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	sn_segments_hide(node, span, count, true);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	done = sn_discard_memory(block, len);
+	done = discard_paced(block, room, pace);
 	if (done) {
 		mprotect(block, len, PROT_NONE);
 		sn_discard_memory(span, header);
@@ -243,7 +259,7 @@ static struct sn_segment *span_take(struct sn_node *node)
 	return span;
 }
 
-size_t sn_spans_purge(struct sn_node *node, size_t max)
+size_t sn_spans_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 {
 	struct sn_segment *stay = NULL, *span;
 	size_t done = 0;
@@ -251,7 +267,7 @@ size_t sn_spans_purge(struct sn_node *node, size_t max)
 	while (done < max && (span = span_take(node)) != NULL) {
 		size_t room = span->info.room_pages;
 
-		if (span_release(node, span))
+		if (span_release(node, span, pace))
 			done += room;
 		else
 			list_push(&stay, span); /* one that stays does not keep the others */
@@ -284,7 +300,7 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	if (keep && sn_ageing_hook != NULL)
 		sn_ageing_hook();
-	if (!keep && !span_release(node, span))
+	if (!keep && !span_release(node, span, NULL))
 		span_keep(node, span);
 }
 

@@ -100,6 +100,7 @@ static bool callback_of_command(const struct sn_transition *t, char *text, size_
 int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 {
 	char who[64];
+	struct sn_joiner joiner;
 	struct sn_node *node;
 
 	sn_result_begin(result, index);
@@ -130,7 +131,9 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 		result->state = sn_node_state(node);
 		return 0;
 	}
-	sn_transition_join(node, 0, result);
+	sn_transition_join(node, &joiner, result);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_transition_await(node, &joiner, 0);
 	/* The offline's own failure is what was asked for; it may also have been too late. */
 	result->error = 0;
 	result->state = sn_node_state(node);
@@ -170,6 +173,49 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 		sn_loans_move(&stall_ns);
 	}
 	return error;
+}
+
+/* Lifecycle lock held. Whether anything has changed. */
+static bool set_allowed(const struct sn_nodemask *mask)
+{
+	bool changed = false, any = false;
+
+	for_each_node(n)
+		any |= sn_nodes[n]->has_memory && sn_mask_has(mask, n);
+	for_each_node(n) {
+		struct sn_node *node = sn_nodes[n];
+		bool allowed = sn_mask_has(mask, n);
+
+		/* None that is known here: what is used now is still better than nothing. */
+		if (!any || !node->has_memory || atomic_load(&node->allowed) == allowed)
+			continue;
+		atomic_store(&node->allowed, allowed);
+		sn_node_update_usable(node);
+		changed = true;
+	}
+	return changed;
+}
+
+void sn_refresh_allowed(void)
+{
+	struct sn_nodemask mask = {{0}};
+	uint64_t stall_ns = 0;
+	bool changed;
+
+	if (sn_placement->allowed == NULL || sn_placement->allowed(&mask) != 0)
+		return;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	changed = set_allowed(&mask);
+	if (changed) {
+		sn_node_policy_mask(&mask);
+		sn_rebind_ranges(&mask);
+	}
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	if (!changed)
+		return;
+	sn_tables_publish();
+	sn_tables_fence();
+	sn_loans_move(&stall_ns);
 }
 
 void sn_transition_veto(unsigned int index, const char *who)
@@ -223,10 +269,12 @@ void sn_lifecycle_fork_child(void)
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 
+		atomic_store(&node->moves_in, 0);
 		if (!sn_transition_active(node))
 			continue;
 		undone = true;
 		node->transition->active = false;
+		node->transition->joiners = NULL;
 		atomic_fetch_add(&node->transition->finished, 1);
 		atomic_store(&node->waiters, 0);
 		if (sn_node_state(node) == SN_GOING_OFFLINE) {

@@ -70,6 +70,8 @@ struct sn_lifecycle_result {
 	struct sn_holder holders[SN_MAX_HOLDERS];
 	unsigned int nr_holders;
 	double elapsed_ms, max_stall_ms;
+	uint64_t proof_bytes; /* whose place was asked for at the end of a migration, */
+	double proof_ms;      /* and how long that took: outside of max_stall_ms */
 };
 
 /*
@@ -91,6 +93,14 @@ int sn_online(unsigned int node, bool rebalance, struct sn_lifecycle_result *res
 int sn_cancel(unsigned int node, struct sn_lifecycle_result *result);
 
 int sn_cordon(unsigned int node, bool cordon, struct sn_lifecycle_result *result);
+
+/*
+ * Asks the placement which nodes the process may use now (its cpuset may have changed).  A node
+ * that is forbidden gets nothing new and is in no memory policy any more; what lives there stays,
+ * and may be taken off by an offline.  One that is allowed again is used again.  Cheap when nothing
+ * has changed.  Called before a request is carried out, and by the reaper.
+ */
+void sn_refresh_allowed(void);
 
 /* Dry run of an offline with `migrate`. */
 struct sn_plan {

@@ -3,8 +3,13 @@
  *
  * Memory moves in units of 2 MiB, so that a huge page is moved whole and targets change at
  * huge page borders only; a unit is cut into smaller batches while one takes longer than the
- * wanted stall.  The pass walks ranges and segments, not slabs: whatever is free or not there
- * is found absent, and what is freed or purged meanwhile is no harm.  Nothing is allocated.
+ * wanted stall (pace.h).  The pass walks ranges and segments, not slabs: whatever is free or not
+ * there is found absent, and what is freed or purged meanwhile is no harm.  Nothing is allocated.
+ *
+ * A pass has its mask of targets from its beginning, and a target may leave meanwhile.  Each
+ * batch therefore counts itself in at its target (moves_in) and then looks whether that is
+ * online; who takes the target away publishes its state and then waits for the count to be zero.
+ * After that nothing more arrives, and the segments of what did are marked as displaced.
  */
 #include "migrate.h"
 
@@ -12,16 +17,41 @@
 #include "meta.h"
 #include "segment.h"
 
-#define UNIT_PAGES  ((size_t)512)
-#define LEAST_BATCH ((size_t)16)
+#define UNIT_PAGES SN_PACE_MOST
 
-/* The first target in order that has room for the bytes; SN_NODE_NONE: none. */
+static void end_batch(struct sn_node *target)
+{
+	if (atomic_fetch_sub(&target->moves_in, 1) == 1 && atomic_load(&target->state) != SN_ONLINE)
+		sn_futex_wake(&target->moves_in, INT32_MAX);
+}
+
+static bool begin_batch(struct sn_node *target)
+{
+	atomic_fetch_add(&target->moves_in, 1);
+	if (atomic_load(&target->state) == SN_ONLINE)
+		return true;
+	end_batch(target);
+	return false;
+}
+
+void sn_migrate_await_batches(struct sn_node *node)
+{
+	uint32_t batches;
+
+	while ((batches = atomic_load(&node->moves_in)) != 0)
+		sn_futex_wait(&node->moves_in, batches, -1);
+}
+
+/* The first target in order that has room for the bytes, the batch counted in there;
+ * SN_NODE_NONE: none. */
 static unsigned int choose_target(const struct sn_migration *m, size_t bytes)
 {
 	for (const uint8_t *order = m->order; *order != 0; order++) {
 		if (!sn_mask_has(&m->to, *order))
 			continue;
-		if (sn_placement->room == NULL || sn_placement->room(*order) >= bytes)
+		if (sn_placement->room != NULL && sn_placement->room(*order) < bytes)
+			continue;
+		if (begin_batch(sn_nodes[*order]))
 			return *order;
 	}
 	return SN_NODE_NONE;
@@ -60,7 +90,6 @@ static void move_batch(struct sn_migration *m, char *addr, size_t npages)
 {
 	size_t here = count_on(m, addr, npages);
 	unsigned int target;
-	uint64_t begin;
 
 	if (here == 0)
 		return;
@@ -70,27 +99,28 @@ static void move_batch(struct sn_migration *m, char *addr, size_t npages)
 		m->moved.last_error = ENOMEM;
 		return;
 	}
-	begin = sn_now_ns();
 	m->error = sn_placement->move(addr, npages << SN_PAGE_SHIFT, target, &m->moved);
-	m->stall_ns = sn_max(m->stall_ns, sn_now_ns() - begin);
+	end_batch(sn_nodes[target]);
 }
 
 /* Moves [addr, addr + npages) in batches that keep to the wanted stall. */
-static void move_unit(struct sn_migration *m, char *addr, size_t npages, size_t *batch)
+static void move_unit(struct sn_migration *m, char *addr, size_t npages)
 {
 	while (npages > 0 && m->error == 0) {
-		size_t n = sn_min(npages, *batch);
-		uint64_t begin = sn_now_ns(), took;
+		size_t n = sn_pace_pages(m->pace, npages);
+		uint64_t begin = sn_pace_begin(m->pace);
 
 		move_batch(m, addr, n);
-		took = sn_now_ns() - begin;
-		if (took > m->max_stall_ns && *batch > LEAST_BATCH)
-			*batch /= 2;
-		else if (took * 4 < m->max_stall_ns && *batch < UNIT_PAGES)
-			*batch *= 2;
+		sn_pace_end(m->pace, begin);
 		addr += n << SN_PAGE_SHIFT;
 		npages -= n;
 	}
+}
+
+static bool must_stop(struct sn_migration *m)
+{
+	m->stopped |= m->stop(m->arg);
+	return m->stopped;
 }
 
 static struct sn_segment *first_of_span(struct sn_segment *segment)
@@ -98,6 +128,13 @@ static struct sn_segment *first_of_span(struct sn_segment *segment)
 	while (sn_segmap_entry(segment) & SN_SEG_CONTINUED)
 		segment = (struct sn_segment *)((char *)segment - SN_SEG_SIZE);
 	return segment;
+}
+
+/* page_lock held. */
+static void displace(struct sn_node *node, struct sn_segment *segment)
+{
+	sn_counter_set(segment->info.displaced, 1);
+	node->displaced = true;
 }
 
 /* Pages of a segment, from its start, that are to be looked at.  page_lock of its node held.
@@ -112,7 +149,7 @@ static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node 
 		return 0;
 	first = first_of_span(segment);
 	if (node == m->node && m->from == node->index)
-		sn_counter_set(first->info.displaced, 1);
+		displace(m->node, first);
 	else if (!sn_counter_read(first->info.displaced) && sn_placement->simulated)
 		return 0; /* the ledger knows; a real full node may have overflowed anywhere */
 	if (m->metadata_only && node == m->node)
@@ -124,12 +161,11 @@ static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node 
 	return stop <= offset ? 0 : sn_min(stop - offset, SN_SEG_PAGES);
 }
 
-typedef void unit_fn(struct sn_migration *m, char *addr, size_t npages, size_t *batch);
+typedef void unit_fn(struct sn_migration *m, char *addr, size_t npages);
 
 struct walk {
 	unit_fn *fn;
 	uint64_t done, total;
-	size_t batch;
 };
 
 static void walk_segment(struct sn_migration *m, struct walk *walk, struct sn_node *node,
@@ -140,14 +176,26 @@ static void walk_segment(struct sn_migration *m, struct walk *walk, struct sn_no
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	end = pages_to_visit(m, node, (struct sn_segment *)base);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	for (size_t p = 0; p < end && m->error == 0 && !m->stop(m->arg); p += UNIT_PAGES) {
+	for (size_t p = 0; p < end && m->error == 0 && !must_stop(m); p += UNIT_PAGES) {
 		size_t n = sn_min(end - p, UNIT_PAGES);
 
-		walk->fn(m, base + (p << SN_PAGE_SHIFT), n, &walk->batch);
+		walk->fn(m, base + (p << SN_PAGE_SHIFT), n);
 		walk->done += n << SN_PAGE_SHIFT;
 		if (m->progress != NULL)
 			m->progress(m->arg, walk->done, sn_max(walk->total, walk->done));
 	}
+}
+
+/* Whether pages of another node's ranges may lie where they do not belong.  The ledger knows, and
+ * most nodes were never away: they cost nothing, however much they hold. */
+static bool may_be_displaced(struct sn_node *node)
+{
+	bool displaced;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	displaced = node->displaced || !sn_placement->simulated;
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return displaced;
 }
 
 static void walk_node(struct sn_migration *m, struct walk *walk, struct sn_node *node)
@@ -167,34 +215,34 @@ static void walk_metadata(struct sn_migration *m, struct walk *walk)
 		return;
 	walk_node(m, walk, sn_nodes[SN_NODE_INTERNAL]);
 	for (unsigned int i = 0; sn_meta_stretch(i, &addr, &len); i++)
-		for (size_t at = 0; at < len && m->error == 0 && !m->stop(m->arg);
+		for (size_t at = 0; at < len && m->error == 0 && !must_stop(m);
 		     at += UNIT_PAGES << SN_PAGE_SHIFT) {
 			size_t n = sn_min(len - at, UNIT_PAGES << SN_PAGE_SHIFT) >> SN_PAGE_SHIFT;
 
-			walk->fn(m, (char *)addr + at, n, &walk->batch);
+			walk->fn(m, (char *)addr + at, n);
 		}
 }
 
 /* The node's own ranges, and what other nodes' ranges may have on it since they were away. */
-static void walk_all(struct sn_migration *m, unit_fn *fn, uint64_t total)
+static void walk_all(struct sn_migration *m, unit_fn *fn, bool guests, uint64_t total)
 {
-	struct walk walk = {.fn = fn, .total = total, .batch = UNIT_PAGES};
+	struct walk walk = {.fn = fn, .total = total};
 
 	if (!m->guests_only)
 		walk_node(m, &walk, m->node);
 	if (m->from == SN_NODE_NONE)
 		return;
 	for_each_node(n)
-		if (sn_nodes[n] != m->node)
+		if (guests && sn_nodes[n] != m->node && may_be_displaced(sn_nodes[n]))
 			walk_node(m, &walk, sn_nodes[n]);
 	if (!m->guests_only)
 		walk_metadata(m, &walk);
 }
 
-static void count_left(struct sn_migration *m, char *addr, size_t npages, size_t *batch)
+static void count_left(struct sn_migration *m, char *addr, size_t npages)
 {
-	(void)batch;
 	m->left_pages += count_on(m, addr, npages);
+	m->proof_pages += npages;
 }
 
 uint64_t sn_migrate_bytes(struct sn_node *node)
@@ -206,21 +254,29 @@ void sn_migrate_pass(struct sn_migration *m)
 {
 	void (*progress)(void *, uint64_t, uint64_t) = m->progress;
 
-	m->left_pages = 0;
+	m->left_pages = m->proof_pages = m->proof_ns = 0;
 	if (sn_placement->move == NULL || sn_placement->query == NULL) {
 		m->error = -ENOSYS;
 		return;
 	}
-	walk_all(m, move_unit, sn_migrate_bytes(m->node));
+	walk_all(m, move_unit, !m->guests_gone, sn_migrate_bytes(m->node));
 	m->progress = NULL;
-	if (m->error == 0)
-		walk_all(m, count_left, 0);
+	if (m->unproven)
+		m->left_pages =
+			m->moved.busy + m->moved.shared + m->moved.no_room + m->moved.failed;
+	if (m->error == 0 && !m->unproven) {
+		uint64_t begin = sn_now_ns();
+
+		walk_all(m, count_left, true, 0);
+		m->proof_ns = sn_now_ns() - begin;
+	}
 	m->progress = progress;
 }
 
 static void mark_displaced(struct sn_node *node, uint32_t displaced)
 {
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	node->displaced = displaced != 0;
 	for (struct sn_segment *s = node->segments; s != NULL; s = s->info.next)
 		sn_counter_set(s->info.displaced, displaced);
 	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)

@@ -5,27 +5,34 @@
 #define SLABNODE_MIGRATE_H
 
 #include "lifecycle.h"
+#include "pace.h"
 
 struct sn_migration {
 	struct sn_node *node;	 /* whose ranges are moved */
 	unsigned int from;	 /* pages found here are moved: node itself, or anywhere (0) */
 	struct sn_nodemask to;	 /* targets */
 	const uint8_t *order;	 /* the order in which targets are filled; 0 ends */
-	uint64_t max_stall_ns;	 /* wanted length of a batch */
+	struct sn_pace *pace;	 /* of the batches */
 	bool metadata_only;	 /* of the node itself just the headers of segments */
 	bool guests_only;	 /* just other nodes' pages that lie on `from` */
+	bool guests_gone;	 /* those have moved already: the proof alone looks at them */
+	bool unproven;		 /* no query afterwards */
 	bool (*stop)(void *arg); /* cancelled or out of time */
 	void (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *arg;
 	/* Results. */
 	struct sn_move_result moved;
-	uint64_t stall_ns;   /* the longest batch */
-	uint64_t left_pages; /* still on `from` after the pass, by query */
-	int error;	     /* the operation as a whole was refused */
+	uint64_t left_pages; /* still on `from` after the pass, by query: the proof; of an
+				unproven pass: what moves said has stayed */
+	uint64_t proof_pages, proof_ns; /* what it looked at, and how long it took */
+	bool stopped;			/* the pass is not complete: stop() said so */
+	int error;			/* the operation as a whole was refused */
 };
 
-/* One pass over all memory of the node's ranges, then a query of every page. */
+/* One pass over all memory of the node's ranges, then a query of every page, the proof. */
 void sn_migrate_pass(struct sn_migration *m);
+/* Waits until no batch is on its way to a node whose state is no longer online. */
+void sn_migrate_await_batches(struct sn_node *node);
 /* All pages of the node's ranges are on the node again; or they may be anywhere. */
 void sn_migrate_settled(struct sn_node *node);
 void sn_migrate_unsettled(struct sn_node *node);

@@ -48,13 +48,14 @@ struct sn_node {
 	unsigned int index;
 	int os_number; /* the operating system's node number; -1 for the internal node */
 	bool has_memory;
-	bool allowed; /* by the cpuset and the policy the process was started with */
 	uint8_t fallback[SN_MAX_NODES + 1]; /* other nodes, nearest first; 0 ends */
 	uint8_t distance[SN_MAX_NODES + 1]; /* by node index */
 
 	_Atomic uint32_t state;	   /* enum sn_node_state */
 	_Atomic uint32_t usable;   /* new allocations may come from here */
 	_Atomic uint32_t cordoned; /* guarded by sn_lifecycle_lock, read anywhere */
+	/* By the cpuset, which may change, and the policy the process was started with; same. */
+	_Atomic bool allowed;
 
 	/* One sn_cache_node for every cache index, zero-filled memory being a valid one. */
 	struct sn_cache_node *cache_nodes;
@@ -62,8 +63,9 @@ struct sn_node {
 	/* Everything below is guarded by page_lock; the counters are read without. */
 	struct sn_lock page_lock;
 	bool locked_memory; /* giving memory back failed (mlock): no use in trying each second */
-	struct sn_run_bins dirty; /* free runs that still have pages */
-	struct sn_run_bins clean; /* free runs whose pages read as zero */
+	struct sn_run_bins dirty;   /* free runs that still have pages */
+	struct sn_run_bins clean;   /* free runs whose pages read as zero */
+	struct sn_run_bins vacated; /* clean ones, inaccessible while the node is away */
 	struct sn_range *ranges;
 	struct sn_segment *segments; /* all segments and spans in use */
 	struct sn_segment *open_segment;
@@ -71,6 +73,7 @@ struct sn_node {
 	size_t cached_span_pages;
 	size_t dirty_low;	    /* lowest value of dirty pages since the last reap */
 	size_t span_low;	    /* same for cached_span_pages */
+	bool displaced;		    /* segments of it may be: its node was away */
 	size_t nr_headers;	    /* of segments and spans */
 	size_t mapped_pages;	    /* opened and not given back, headers included */
 	_Atomic size_t large_pages; /* in blocks that have a run of their own */
@@ -89,6 +92,8 @@ struct sn_node {
 	 * after the loan was recalled.  Guarded by sn_lifecycle_lock. */
 	struct sn_nodemask lent_to;
 	struct sn_transition *transition; /* built once; see lifecycle.c */
+	/* Batches of pages that other nodes' migrations are moving here; see migrate.c. */
+	_Atomic uint32_t moves_in;
 
 	_Atomic uint64_t numa_hit, numa_miss, numa_foreign; /* objects, counted at refill */
 };

@@ -19,6 +19,7 @@
 #include "stats.h"
 #include "table.h"
 
+#define DEFAULT_STALL_MS   20
 #define LONGEST_TIMEOUT_MS (1000ll * 86400 * 365 * 10) /* beyond that: none */
 
 void sn_offline_report(struct sn_offline *o, enum sn_phase phase, uint64_t done, uint64_t total)
@@ -77,6 +78,11 @@ bool sn_offline_must_stop(void *arg)
 	return sn_offline_cancelled(arg) || out_of_time(arg);
 }
 
+static void raise_stall(struct sn_offline *o, uint64_t ns)
+{
+	o->pace.longest_ns = sn_max(o->pace.longest_ns, ns);
+}
+
 /* What would move has to fit elsewhere; *need adds up over the nodes of one command. */
 int sn_offline_check_room(uint64_t bytes, uint64_t *need, const struct sn_nodemask *to,
 			  struct sn_lifecycle_result *result)
@@ -114,6 +120,7 @@ static int check_node(struct sn_offline *o)
 				      node->os_number);
 	case SN_GOING_OFFLINE:
 		o->joins = true;
+		sn_transition_join(node, &o->joiner, result);
 		return 0;
 	case SN_ONLINE:
 		return 0;
@@ -125,7 +132,7 @@ static int check_node(struct sn_offline *o)
 static void claim_all(struct sn_offline *set, unsigned int count)
 {
 	struct sn_nodemask targets;
-	uint64_t need = 0;
+	uint64_t need = 0, held;
 	unsigned int leaving = 0, usable = sn_node_count_usable();
 	bool any = false, to_given = sn_mask_count(&set[0].request->to) > 0;
 
@@ -174,7 +181,9 @@ static void claim_all(struct sn_offline *set, unsigned int count)
 		return;
 	/* Before any page moves: else untouched pages would fault on the leaving nodes later. */
 	sn_node_policy_mask(&targets);
-	sn_rebind_ranges(&targets);
+	held = sn_rebind_ranges(&targets);
+	for (unsigned int i = 0; i < count; i++)
+		raise_stall(&set[i], held);
 }
 
 static void roll_back(struct sn_offline *o)
@@ -185,7 +194,7 @@ static void roll_back(struct sn_offline *o)
 		return; /* sn_lifecycle_fork_child() did */
 	sn_offline_enter(o, SN_PHASE_ROLLBACK);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	sn_transition_publish_online(node);
+	raise_stall(o, sn_transition_publish_online(node));
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_open(node->index);
 	o->result->state = SN_ONLINE;
@@ -196,7 +205,7 @@ static void roll_back(struct sn_offline *o)
 static void finish(struct sn_offline *o)
 {
 	o->result->elapsed_ms = (double)(sn_now_ns() - o->begin_ns) / 1e6;
-	o->result->max_stall_ms = (double)o->stall_ns / 1e6;
+	o->result->max_stall_ms = (double)o->pace.longest_ns / 1e6;
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_transition_unclaim(o->node, o->result);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -261,13 +270,13 @@ static void offline_one(struct sn_offline *o)
 	sn_offline_report(o, SN_PHASE_DRAIN, result->drained_objects, result->drained_objects);
 	if (error == 0)
 		error = sn_offline_enter(o, SN_PHASE_RELEASE);
-	sn_drain_release(o->node);
+	sn_drain_release(o->node, &o->pace);
 	if (error == 0)
 		error = sn_offline_cancelled(o) ? sn_offline_fail_stopped(o) : sn_policy_apply(o);
 	if (error == 0 && o->request->policy != SN_MIGRATE)
 		error = sn_policy_move_off(o, nothing_cached(o->node));
 	if (error == 0) {
-		sn_drain_release(o->node);
+		sn_drain_release(o->node, &o->pace);
 		if (o->request->policy != SN_MIGRATE)
 			sn_policy_move_metadata(o);
 		error = commit(o);
@@ -288,11 +297,11 @@ static void abandon(struct sn_offline *o)
 		if (sn_mask_has(&o->recalled, n) && atomic_load(&sn_standin[n]) == SN_NODE_NONE &&
 		    sn_node_state(sn_nodes[n]) == SN_OFFLINE)
 			sn_loan_give(n, o->node->index);
-	sn_transition_publish_online(o->node);
+	raise_stall(o, sn_transition_publish_online(o->node));
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_publish();
 	if (sn_mask_count(&o->recalled) > 0)
-		sn_loan_empty_tables(o->node->index, &o->stall_ns);
+		sn_loan_empty_tables(o->node->index, &o->pace.longest_ns);
 	o->result->state = SN_ONLINE;
 	o->claimed = false;
 	sn_event_add(o->node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE",
@@ -311,14 +320,21 @@ static int close_one(struct sn_offline *o)
 	error = sn_offline_step(o, SN_PHASE_CLOSE);
 	if (error != 0)
 		return error;
-	error = sn_drain_close(o->node, &o->stall_ns);
+	error = sn_drain_close(o->node, &o->pace.longest_ns);
 	if (error != 0)
 		return sn_result_fail(o->result, -EPERM, "membarrier is refused here (%s)",
 				      sn_errno_name(error));
 	/* At once, not when its turn comes: what is cached here may belong to others. */
 	o->result->drained_objects = sn_tables_drain(o->node->index, true);
-	sn_policy_move_guests(o);
 	return 0;
+}
+
+/* The end of a node whose tables are closed and that stays. */
+static void give_up(struct sn_offline *o)
+{
+	roll_back(o);
+	o->claimed = false;
+	finish(o);
 }
 
 /* Tells the notifiers, now that the node allocates nothing any more; one that refuses undoes all.
@@ -335,9 +351,7 @@ static void begin_notify(struct sn_offline *o)
 	else
 		sn_result_fail(o->result, -EBUSY, "refused by notifier %s (%s)", who,
 			       sn_errno_name(error));
-	roll_back(o);
-	o->claimed = false;
-	finish(o);
+	give_up(o);
 }
 
 /* Whether a callback for another node of the command forked: this child has undone them all. */
@@ -362,6 +376,10 @@ static void close_all(struct sn_offline *set, unsigned int count)
 			abandon(o);
 			continue;
 		}
+		if (sn_policy_move_guests(o) != 0) {
+			give_up(o);
+			continue;
+		}
 		sn_event_add(o->node, SN_ONLINE, SN_GOING_OFFLINE, "MEM_GOING_OFFLINE",
 			     sn_policy_name(o->request->policy));
 		sn_offline_report(o, SN_PHASE_CLOSE, 1, 1);
@@ -372,19 +390,9 @@ static void close_all(struct sn_offline *set, unsigned int count)
 /* Waits for those of the set that somebody else is taking offline. */
 static void join_others(struct sn_offline *set, unsigned int count)
 {
-	for (unsigned int i = 0; i < count; i++) {
-		struct sn_offline *o = &set[i];
-
-		if (!o->joins)
-			continue;
-		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-		if (sn_transition_active(o->node)) {
-			sn_transition_join(o->node, o->deadline_ns, o->result);
-		} else {
-			*o->result = o->node->transition->last;
-			sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-		}
-	}
+	for (unsigned int i = 0; i < count; i++)
+		if (set[i].joins)
+			sn_transition_await(set[i].node, &set[i].joiner, set[i].deadline_ns);
 }
 
 /* sn_transition_settle() drops the lock: all nodes are settled when one round found nothing to wait
@@ -405,6 +413,8 @@ static void settle_all(struct sn_offline *set, unsigned int count)
 static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned int count,
 		      const struct sn_offline_request *request, struct sn_lifecycle_result *result)
 {
+	unsigned int stall_ms =
+		request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
 	bool valid = true;
 
 	for (unsigned int i = 0; i < count; i++) {
@@ -412,8 +422,11 @@ static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned
 
 		sn_result_begin(&result[i], node[i]);
 		result[i].policy = request->policy;
-		*o = (struct sn_offline){
-			.request = request, .result = &result[i], .set = set, .count = count};
+		*o = (struct sn_offline){.request = request,
+					 .result = &result[i],
+					 .set = set,
+					 .count = count,
+					 .pace = sn_pace_start(stall_ms * 1000000ull)};
 		o->begin_ns = sn_now_ns();
 		o->generation = sn_callback_generation();
 		if (request->timeout_ms >= 0 && request->timeout_ms < LONGEST_TIMEOUT_MS)
@@ -424,7 +437,7 @@ static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned
 			continue;
 		}
 		o->node = sn_nodes[node[i]];
-		if (!o->node->allowed) {
+		if (!o->node->allowed && sn_counter_read(o->node->mapped_pages) == 0) {
 			sn_result_fail(&result[i], -EINVAL,
 				       "node %d is not allowed to this process",
 				       o->node->os_number);

@@ -5,6 +5,7 @@
 #ifndef SLABNODE_OFFLINE_H
 #define SLABNODE_OFFLINE_H
 
+#include "pace.h"
 #include "transition.h"
 
 /* One node of a command. */
@@ -12,11 +13,13 @@ struct sn_offline {
 	struct sn_node *node;
 	const struct sn_offline_request *request;
 	struct sn_lifecycle_result *result;
-	uint64_t begin_ns, stall_ns;
+	uint64_t begin_ns;
+	struct sn_pace pace;	 /* of batches; its longest is the reported stall */
 	uint64_t deadline_ns;	 /* 0: none */
 	unsigned int generation; /* sn_callback_generation() at the start */
 	bool claimed;
-	bool joins;		     /* somebody else is taking it offline: wait for that result */
+	bool joins; /* somebody else is taking it offline: wait for that result */
+	struct sn_joiner joiner;
 	struct sn_nodemask recalled; /* nodes whose loan to this one was called back */
 	uint64_t returned_before;    /* node->returned_pages at the start */
 	struct sn_offline *set;	     /* all nodes of the command */
@@ -52,7 +55,7 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only);
 /* The allocator's own per-node metadata leaves under every policy; what cannot is reported. */
 void sn_policy_move_metadata(struct sn_offline *o);
 /* Other nodes' pages on this one leave before the acknowledgement, since their slabs go on handing
- * out objects.  What does not move now is tried again, and decided about, under the policy. */
-void sn_policy_move_guests(struct sn_offline *o);
+ * out objects. */
+int sn_policy_move_guests(struct sn_offline *o);
 
 #endif

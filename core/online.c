@@ -28,10 +28,11 @@ static bool rebalance_stop(void *arg)
 static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, uint64_t *stall_ns)
 {
 	const uint8_t order[2] = {(uint8_t)node->index, 0};
+	struct sn_pace pace = sn_pace_start(DEFAULT_STALL_MS * 1000000ull);
 	struct sn_migration m = {
 		.node = node,
 		.order = order,
-		.max_stall_ns = DEFAULT_STALL_MS * 1000000ull,
+		.pace = &pace,
 		.stop = rebalance_stop,
 		.arg = node,
 	};
@@ -40,6 +41,7 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 	m.error = sn_fault(SN_FAULT_REBALANCE);
 	if (m.error == 0)
 		sn_migrate_pass(&m);
+	*stall_ns = sn_max(*stall_ns, pace.longest_ns);
 	if (m.error != 0) { /* the node is online all the same */
 		snprintf(result->message, sizeof(result->message),
 			 "pages stay where they are: moving them is refused (%s)",
@@ -50,7 +52,6 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 		sn_migrate_settled(node);
 	result->migrated_bytes = (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
 	sn_result_unmovable(result, &m.moved);
-	*stall_ns = sn_max(*stall_ns, m.stall_ns);
 }
 
 /* Lifecycle lock held.  1: nothing to do. */
@@ -125,11 +126,14 @@ static void online_cancel(struct sn_node *node, const char *why)
 	sn_notify_end(node, true, true, SN_MIGRATE);
 }
 
-static void online_commit(struct sn_node *node)
+static void online_commit(struct sn_node *node, uint64_t *stall_ns)
 {
+	uint64_t held;
+
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	node->lent_to = (struct sn_nodemask){{0}};
-	sn_transition_publish_online(node);
+	held = sn_transition_publish_online(node);
+	*stall_ns = sn_max(*stall_ns, held);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_tables_open(node->index);
 	sn_event_add(node, SN_GOING_ONLINE, SN_ONLINE, "MEM_ONLINE", "requested");
@@ -154,6 +158,7 @@ static int rebalance_claimed(struct sn_node *node, struct sn_lifecycle_result *r
 int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result *result)
 {
 	uint64_t begin = sn_now_ns(), stall_ns = 0;
+	struct sn_joiner joiner;
 	struct sn_node *node;
 	struct sn_nodemask lent_to;
 	int error;
@@ -169,7 +174,9 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	sn_transition_settle(node);
 	error = online_check(node, result);
 	if (error == 0 && sn_node_state(node) == SN_GOING_ONLINE) {
-		sn_transition_join(node, 0, result);
+		sn_transition_join(node, &joiner, result);
+		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+		sn_transition_await(node, &joiner, 0);
 		return result->error;
 	}
 	if (error == 0 && sn_transition_claim(node, result, true, SN_MIGRATE) != 0)
@@ -191,7 +198,7 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 
 	error = online_carry_out(node, &lent_to, result, &stall_ns);
 	if (error == 0) {
-		online_commit(node);
+		online_commit(node, &stall_ns);
 		sn_loans_move(&stall_ns);
 		if (rebalance_too)
 			rebalance(node, result, &stall_ns);

@@ -38,9 +38,12 @@ static struct sn_page *last_page(struct sn_page *run)
 	return run + run->npages - 1;
 }
 
-static struct sn_run_bins *bins_of_kind(struct sn_node *node, uint8_t kind)
+/* Of a free run of this kind and with these flags. */
+static struct sn_run_bins *bins_of(struct sn_node *node, uint8_t kind, uint8_t flags)
 {
-	return kind == SN_PAGE_FREE_DIRTY ? &node->dirty : &node->clean;
+	if (kind == SN_PAGE_FREE_DIRTY)
+		return &node->dirty;
+	return flags & SN_RUN_VACATED ? &node->vacated : &node->clean;
 }
 
 static void bin_insert(struct sn_run_bins *bins, struct sn_page *run, uint8_t kind)
@@ -101,7 +104,7 @@ static bool mergeable(const struct sn_page *neighbour, uint8_t kind, uint8_t fla
 /* Puts a run in hand into the bins of `kind`, merged with free neighbours of that kind. */
 static void run_insert(struct sn_node *node, struct sn_page *run, uint8_t kind)
 {
-	struct sn_run_bins *bins = bins_of_kind(node, kind);
+	struct sn_run_bins *bins = bins_of(node, kind, run->fixed);
 	struct sn_segment *segment = sn_segment_of(run);
 	size_t index = sn_page_index(run), end = index + run->npages;
 
@@ -276,17 +279,11 @@ static int run_shortage(const struct sn_node *node)
 	return node->dirty.pages > 0 || node->cached_spans != NULL ? -EAGAIN : -ENOMEM;
 }
 
-/* A clean run in hand gets its pages.  One that could not be made accessible when its node came
- * back is, now. */
+/* A clean run in hand gets its pages. */
 static bool run_populate(struct sn_node *node, struct sn_page *run)
 {
 	size_t len = (size_t)run->npages << SN_PAGE_SHIFT;
 
-	if (run->fixed & SN_RUN_VACATED) {
-		if (sn_placement->restore(sn_page_address(run), len, node->index) < 0)
-			return false;
-		run->fixed = 0;
-	}
 	if (sn_populate(node, sn_page_address(run), len) < 0)
 		return false;
 	sn_counter_add(node->mapped_pages, run->npages);
@@ -309,7 +306,7 @@ static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn
 		if (run == NULL)
 			return run_shortage(node);
 	}
-	bin_remove(bins_of_kind(node, kind), run);
+	bin_remove(bins_of(node, kind, 0), run);
 	run = run_cut(node, run, align_skip(run, align), npages, kind);
 	if (kind == SN_PAGE_FREE_CLEAN && !run_populate(node, run)) {
 		run_insert(node, run, kind);
@@ -365,8 +362,8 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 		after = sn_page_at(segment, end);
 		kind = after->kind;
 		if ((kind == SN_PAGE_FREE_DIRTY || kind == SN_PAGE_FREE_CLEAN) &&
-		    after->npages >= more) {
-			bin_remove(bins_of_kind(node, kind), after);
+		    (after->fixed & SN_RUN_VACATED) == 0 && after->npages >= more) {
+			bin_remove(bins_of(node, kind, 0), after);
 			after = run_cut(node, after, 0, more, kind);
 			done = kind == SN_PAGE_FREE_DIRTY || run_populate(node, after);
 			if (done) {
@@ -427,7 +424,7 @@ static bool should_vacate(const struct sn_node *node)
  *					restores every vacated run it finds
  *	inserts the run as vacated	<- handed out inaccessible, were the state not read here
  *
- * When it cannot be restored just now, that is done before it is handed out.
+ * When it cannot be restored just now, the reaper or a drain does it later.
  */
 static void insert_purged(struct sn_node *node, struct sn_page *run)
 {
@@ -452,28 +449,42 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
+/* Gives the pages of a run in hand back and makes a clean run of it; false: they stay (locked). */
+static bool purge_run(struct sn_node *node, struct sn_page *run)
+{
+	if (sn_discard_memory(sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT)) {
+		insert_purged(node, run);
+		return true;
+	}
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	run->fixed = SN_RUN_FIXED;
+	sn_counter_set(node->locked_memory, true);
+	run_insert(node, run, SN_PAGE_FREE_DIRTY);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return false;
+}
+
 /*
- * Where pages may be on other nodes (the segment's node was away), what is freed goes back to the
- * system, so that it comes from the node itself when it is used again.
+ * Where pages may be on other nodes (the segment's node was away), and where the node leaves, what
+ * is freed goes back to the system, so that it comes from the node itself when it is used again.
+ * Just this run: what else lies about is the offline's to release, which reads it under page_lock
+ * after its state was published.  A thread of the program never pays for more than it freed.
  */
 void sn_run_free(struct sn_page *run)
 {
 	struct sn_segment *segment = sn_segment_of(run);
 	struct sn_node *node = sn_node_of_segment(segment);
-	bool leaving;
+	bool keep;
 
-	if (sn_counter_read(segment->info.displaced) &&
-	    sn_discard_memory(sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT)) {
-		insert_purged(node, run);
-		return;
-	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-	run->fixed = 0;
-	run_insert(node, run, SN_PAGE_FREE_DIRTY);
-	leaving = !sn_node_in_service(node);
+	keep = sn_node_in_service(node) && !sn_counter_read(segment->info.displaced);
+	if (keep) {
+		run->fixed = 0;
+		run_insert(node, run, SN_PAGE_FREE_DIRTY);
+	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	if (leaving)
-		sn_pages_purge(node, SN_ALL_PAGES);
+	if (!keep)
+		purge_run(node, run);
 	else if (sn_ageing_hook != NULL)
 		sn_ageing_hook();
 }
@@ -502,27 +513,21 @@ static struct sn_page *take_to_purge(struct sn_node *node, size_t max)
 	return run;
 }
 
-size_t sn_pages_purge(struct sn_node *node, size_t max)
+size_t sn_pages_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 {
 	size_t done = 0;
 
 	while (done < max) {
-		struct sn_page *run = take_to_purge(node, max - done);
+		uint64_t begin = sn_pace_begin(pace);
+		struct sn_page *run = take_to_purge(node, sn_pace_pages(pace, max - done));
 		size_t npages;
 
 		if (run == NULL)
 			break;
 		npages = run->npages;
-		if (sn_discard_memory(sn_page_address(run), npages << SN_PAGE_SHIFT)) {
-			insert_purged(node, run);
+		if (purge_run(node, run))
 			done += npages;
-			continue;
-		}
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		run->fixed = SN_RUN_FIXED;
-		sn_counter_set(node->locked_memory, true);
-		run_insert(node, run, SN_PAGE_FREE_DIRTY);
-		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		sn_pace_end(pace, begin);
 	}
 	return done << SN_PAGE_SHIFT;
 }
@@ -555,55 +560,85 @@ static void segment_unlink(struct sn_node *node, struct sn_segment *segment, str
 	sn_counter_sub(node->nr_headers, 1);
 }
 
-size_t sn_segments_trim(struct sn_node *node)
+/* Takes all segments that hold nothing out of lists and map, chained by info.next. */
+static struct sn_segment *take_whole(struct sn_node *node)
 {
-	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, done = 0;
-	struct sn_segment *segment, *next;
-	int saved = errno;
+	struct sn_segment *segment, *next, *whole = NULL;
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	for (segment = node->segments; segment != NULL; segment = next) {
 		struct sn_page *run = whole_run(segment);
-		size_t opened = (size_t)segment->info.opened_pages << SN_PAGE_SHIFT;
 
 		next = segment->info.next;
 		if (run == NULL)
 			continue;
 		segment_unlink(node, segment, run);
-		if (!sn_discard_memory(segment, header)) { /* locked memory */
-			segment_link(node, segment);
-			run_insert(node, run, SN_PAGE_FREE_CLEAN);
-			continue;
-		}
-		sn_depopulate(node, segment, header);
-		mprotect(segment, opened, PROT_NONE);
-		sn_segments_release(node, segment, 1);
-		done++;
+		sn_segments_hide(node, segment, 1, true);
+		segment->info.next = whole;
+		whole = segment;
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return whole;
+}
+
+/* A segment that take_whole() took is as it was. */
+static void segment_rejoin(struct sn_node *node, struct sn_segment *segment)
+{
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	sn_segments_hide(node, segment, 1, false);
+	segment_link(node, segment);
+	run_insert(node, sn_page_at(segment, SN_HEADER_PAGES), SN_PAGE_FREE_CLEAN);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
+size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
+{
+	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, done = 0;
+	uint64_t looking = sn_pace_begin(pace);
+	struct sn_segment *segment = take_whole(node), *next;
+	int saved = errno;
+
+	sn_pace_end(pace, looking); /* page_lock was held */
+	for (; segment != NULL; segment = next) {
+		size_t opened = (size_t)segment->info.opened_pages << SN_PAGE_SHIFT;
+		uint64_t begin = sn_pace_begin(pace);
+
+		next = segment->info.next;
+		/* With no lock held: closing a mapping waits for every page fault. */
+		if (!sn_discard_memory(segment, header)) {
+			segment_rejoin(node, segment); /* locked memory */
+			sn_pace_end(pace, begin);
+			continue;
+		}
+		mprotect(segment, opened, PROT_NONE);
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		sn_depopulate(node, segment, header);
+		sn_segments_release(node, segment, 1);
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		sn_pace_end(pace, begin);
+		done++;
+	}
 	errno = saved;
 	return done << SN_SEG_SHIFT;
 }
 
-/* A clean run whose vacated flag is `vacated`, taken into hand. */
-static struct sn_page *take_clean(struct sn_node *node, bool vacated)
+/* A run of the bins' longest, taken into hand. */
+static struct sn_page *take_long(struct sn_run_bins *bins)
 {
-	for (uint64_t bins = node->clean.nonempty; bins != 0; bins &= bins - 1) {
-		struct sn_page *run = node->clean.bin[__builtin_ctzll(bins)];
+	struct sn_page *run;
 
-		for (; run != NULL; run = run->next) {
-			if (!!(run->fixed & SN_RUN_VACATED) != vacated)
-				continue;
-			bin_remove(&node->clean, run);
-			return run;
-		}
-	}
-	return NULL;
+	if (bins->nonempty == 0)
+		return NULL;
+	run = bins->bin[63 - __builtin_clzll(bins->nonempty)];
+	bin_remove(bins, run);
+	return run;
 }
 
-/* Runs of one flag are turned into runs of the other, one at a time. */
+/* Clean runs become vacated ones or the reverse, one at a time; long ones first, since the
+ * simulator makes a limited number of stretches inaccessible. */
 static int pages_switch(struct sn_node *node, bool vacate)
 {
+	struct sn_run_bins *from = vacate ? &node->clean : &node->vacated;
 	int error = 0;
 
 	while (error == 0) {
@@ -611,7 +646,7 @@ static int pages_switch(struct sn_node *node, bool vacate)
 		size_t len;
 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		run = take_clean(node, !vacate);
+		run = take_long(from);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 		if (run == NULL)
 			break;

@@ -9,6 +9,7 @@
 #ifndef SLABNODE_PAGES_H
 #define SLABNODE_PAGES_H
 
+#include "pace.h"
 #include "segment.h"
 
 /* The longest run that is cut from a shared segment; longer blocks get spans. */
@@ -38,13 +39,14 @@ void sn_run_shrink(struct sn_page *run, size_t npages);
  * Bytes. No lock held. */
 size_t sn_make_room(struct sn_node *node);
 
-/* Turns up to `max` dirty pages into clean ones.  Returns bytes given back. No lock held. */
-size_t sn_pages_purge(struct sn_node *node, size_t max);
+/* Turns up to `max` dirty pages into clean ones, at a pace (or NULL).  Returns bytes given back. No
+ * lock held. */
+size_t sn_pages_purge(struct sn_node *node, size_t max, struct sn_pace *pace);
 /* Pages that could not be given back earlier are tried again by the next purge. No lock held. */
 void sn_pages_unfix(struct sn_node *node);
 /* Gives segments in which nothing is in use back to their range, headers and all, for spans and
  * new segments. Returns bytes of address space. No lock held. */
-size_t sn_segments_trim(struct sn_node *node);
+size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace);
 /* Makes the free memory of a node inaccessible, or accessible again: placement->vacate and
  * ->restore over every clean run.  Returns 0 or the first error of restore. */
 int sn_pages_vacate(struct sn_node *node);

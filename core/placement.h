@@ -8,8 +8,8 @@
  * NULL operation means "nothing to do" (for query and move: not possible, -ENOSYS).
  *
  * Locking: populate and depopulate are called with the node's page_lock held and take only
- * locks of rank SN_RANK_SIMULATION.  bind_range and restore may be called with page_lock held.
- * move, query and vacate are called with no lock held.
+ * locks of rank SN_RANK_SIMULATION.  bind_range may be called with page_lock held.  move,
+ * query, vacate and restore are called with no lock held.
  */
 #ifndef SLABNODE_PLACEMENT_H
 #define SLABNODE_PLACEMENT_H
@@ -91,6 +91,9 @@ struct sn_placement {
 	unsigned int (*thread_node)(void);
 	/* Lists the node's CPUs into buf ("0-1,4"), for status.  Optional. */
 	void (*cpus)(unsigned int node, char *buf, size_t size);
+	/* The nodes (indexes) that the process may use now, by its cpuset and the policy it was
+	 * started with; -ENODATA: unknown, nothing has changed.  Optional. */
+	int (*allowed)(struct sn_nodemask *mask);
 	/* Bytes of the process on this node that are not slabnode's (real nodes). Optional. */
 	size_t (*other)(unsigned int node);
 };

@@ -79,7 +79,7 @@ int sn_drain(unsigned int index, bool evict, struct sn_drain_result *result)
 			result->evicted_objects += e.evicted;
 		}
 		result->drained_objects += sn_drain_stores_open(node);
-		result->released_bytes += sn_drain_release(node);
+		result->released_bytes += sn_drain_release(node, NULL);
 	}
 	return 0;
 }

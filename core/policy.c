@@ -13,7 +13,6 @@
 
 #define STRICT_LOOK_AGAIN_MS 100
 #define MIGRATE_RETRY_MS     5000
-#define DEFAULT_STALL_MS     20
 
 static int fail_busy(struct sn_offline *o, int error, const char *why)
 {
@@ -98,13 +97,12 @@ static void migrate_progress(void *arg, uint64_t done, uint64_t total)
 static void migration_init(struct sn_offline *o, struct sn_migration *m)
 {
 	const struct sn_offline_request *request = o->request;
-	unsigned int stall = request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
 
 	*m = (struct sn_migration){
 		.node = o->node,
 		.from = o->node->index,
 		.order = o->node->fallback,
-		.max_stall_ns = stall * 1000000ull,
+		.pace = &o->pace,
 		.stop = sn_offline_must_stop,
 		.progress = migrate_progress,
 		.arg = o,
@@ -144,11 +142,11 @@ static int evict(struct sn_offline *o)
 	e.target = nearest_target(&m);
 	sn_movable_evict(&e);
 	o->result->evicted_objects = e.evicted;
-	o->stall_ns = sn_max(o->stall_ns, e.stall_ns);
+	o->pace.longest_ns = sn_max(o->pace.longest_ns, e.stall_ns);
 	if (sn_offline_forked(o) || sn_offline_must_stop(o))
 		return sn_offline_fail_stopped(o);
 	if (e.evicted > 0)
-		sn_drain_release(o->node);
+		sn_drain_release(o->node, &o->pace);
 	return 0;
 }
 
@@ -161,6 +159,12 @@ static int policy_migrate(struct sn_offline *o)
 	if (error == 0)
 		error = sn_offline_enter(o, SN_PHASE_MIGRATE);
 	return error != 0 ? error : sn_policy_move_off(o, false);
+}
+
+static int fail_refused(struct sn_offline *o)
+{
+	return sn_result_fail(o->result, -EPERM, "moving pages is refused here (%s: %s)",
+			      sn_placement->name, sn_placement->reason);
 }
 
 static int fail_unmoved(struct sn_offline *o, const struct sn_migration *m)
@@ -178,6 +182,30 @@ static int fail_unmoved(struct sn_offline *o, const struct sn_migration *m)
 					     : "pages would not move");
 }
 
+#define PASS_AGAIN 1
+
+/* 0: nothing is left; PASS_AGAIN; or the error that ends the offline. */
+static int judge_pass(struct sn_offline *o, const struct sn_migration *m, uint64_t give_up_ns)
+{
+	bool stop = sn_offline_must_stop(o);
+
+	if (m->error == -ENOSYS || m->error == -EPERM)
+		return fail_refused(o);
+	if (stop && (m->error == 0 || sn_offline_cancelled(o)))
+		return sn_offline_fail_stopped(o);
+	stop |= o->deadline_ns == 0 && sn_now_ns() >= give_up_ns;
+	/* Other errors may pass, as pages that stay may move. */
+	if (m->error != 0)
+		return !stop ? PASS_AGAIN
+			     : sn_result_fail(o->result, m->error, "pages cannot be moved: %s",
+					      sn_errno_name(m->error));
+	if (sn_offline_step(o, SN_PHASE_VERIFY) != 0)
+		return o->result->error;
+	if (m->left_pages == 0)
+		return 0;
+	return stop ? fail_unmoved(o, m) : PASS_AGAIN;
+}
+
 /* Passes over the node until a query finds no page of it left there; guests_only: no page of other
  * nodes' ranges, which lie there since those nodes were away. */
 int sn_policy_move_off(struct sn_offline *o, bool guests_only)
@@ -186,7 +214,8 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 	struct sn_migration m;
 	size_t moved = 0;
 	uint64_t need = 0;
-	bool stop;
+	bool guests_gone = true; /* they left before the acknowledgement; the proof shall tell */
+	int error;
 
 	/* By now exactly what has to move has pages: found out before any of them does. */
 	migration_init(o, &m);
@@ -197,30 +226,19 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 	for (int64_t pause_ns = 1000000;; pause_ns = sn_min(pause_ns * 2, (int64_t)100000000)) {
 		migration_init(o, &m);
 		m.guests_only = guests_only;
+		m.guests_gone = guests_gone;
+		guests_gone = false;
 		sn_migrate_pass(&m);
 		moved += m.moved.moved;
-		o->stall_ns = sn_max(o->stall_ns, m.stall_ns);
+		o->result->proof_bytes = m.proof_pages << SN_PAGE_SHIFT;
+		o->result->proof_ms = (double)m.proof_ns / 1e6;
 		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
 			return 0; /* nothing lives here, and nobody can move anything */
-		if (m.error == -ENOSYS || m.error == -EPERM)
-			return sn_result_fail(o->result, -EPERM,
-					      "moving pages is refused here (%s: %s)",
-					      sn_placement->name, sn_placement->reason);
-		stop = sn_offline_must_stop(o);
-		if (stop && (m.error == 0 || sn_offline_cancelled(o)))
-			return sn_offline_fail_stopped(o);
-		stop |= o->deadline_ns == 0 && sn_now_ns() >= give_up;
-		if (m.error != 0 && stop)
-			return sn_result_fail(o->result, m.error, "pages cannot be moved: %s",
-					      sn_errno_name(m.error));
-		if (m.error == 0 && sn_offline_step(o, SN_PHASE_VERIFY) != 0)
-			return o->result->error;
-		if (m.error == 0 && m.left_pages == 0) {
+		error = judge_pass(o, &m, give_up);
+		if (error == 0)
 			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;
-			return 0;
-		}
-		if (stop)
-			return fail_unmoved(o, &m);
+		if (error != PASS_AGAIN)
+			return error;
 		sn_offline_report(o, SN_PHASE_VERIFY, 0, m.left_pages);
 		sn_futex_wait(&o->node->transition->cancel, 0, pause_ns);
 	}
@@ -230,8 +248,8 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 static void move_some(struct sn_offline *o, struct sn_migration *m)
 {
 	m->progress = NULL;
+	m->unproven = true;
 	sn_migrate_pass(m);
-	o->stall_ns = sn_max(o->stall_ns, m->stall_ns);
 	if (m->error == 0)
 		o->result->migrated_bytes += (uint64_t)m->moved.moved << SN_PAGE_SHIFT;
 }
@@ -249,14 +267,26 @@ void sn_policy_move_metadata(struct sn_offline *o)
 }
 
 /* Other nodes' pages on this one leave before the acknowledgement, since their slabs go on handing
- * out objects.  What does not move now is tried again, and decided about, under the policy. */
-void sn_policy_move_guests(struct sn_offline *o)
+ * out objects.  Where moving is refused as such, the policy decides what that means. */
+int sn_policy_move_guests(struct sn_offline *o)
 {
+	uint64_t give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
 	struct sn_migration m;
+	int error;
 
-	migration_init(o, &m);
-	m.guests_only = true;
-	move_some(o, &m);
+	sn_migrate_await_batches(o->node);
+	for (int64_t pause_ns = 1000000;; pause_ns = sn_min(pause_ns * 2, (int64_t)100000000)) {
+		migration_init(o, &m);
+		m.guests_only = true;
+		move_some(o, &m);
+		if (m.error == -ENOSYS || m.error == -EPERM ||
+		    (m.error == 0 && m.left_pages == 0 && !m.stopped))
+			return 0;
+		error = judge_pass(o, &m, give_up);
+		if (error != PASS_AGAIN)
+			return error;
+		sn_futex_wait(&o->node->transition->cancel, 0, pause_ns);
+	}
 }
 
 int sn_policy_apply(struct sn_offline *o)

@@ -26,8 +26,8 @@ static uint64_t reap_pages(struct sn_node *node)
 	span = node->span_low;
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	dirty = dirty <= STEP_PAGES ? dirty : sn_max(dirty / 2, STEP_PAGES);
-	dirty = dirty == 0 ? 0 : sn_pages_purge(node, dirty);
-	span = span == 0 ? 0 : sn_spans_purge(node, span);
+	dirty = dirty == 0 ? 0 : sn_pages_purge(node, dirty, NULL);
+	span = span == 0 ? 0 : sn_spans_purge(node, span, NULL);
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	node->dirty_low = node->dirty.pages;
 	node->span_low = node->cached_span_pages;
@@ -47,6 +47,7 @@ uint64_t sn_reap_inline(void)
 uint64_t sn_reap(void)
 {
 	sn_fault(SN_FAULT_REAP);
+	sn_refresh_allowed();
 	sn_rebind_repair();
 	sn_tables_reap(false);
 	for_each_node(n) {
@@ -54,6 +55,7 @@ uint64_t sn_reap(void)
 
 		if (sn_node_state(node) != SN_ONLINE)
 			continue;
+		sn_pages_restore(node); /* what could not be, when the node came back */
 		sn_drain_stores_open(node);
 		for (unsigned int c = 1; c < sn_cache_end; c++)
 			if (sn_counter_read(sn_cache_node(node, c)->active))

@@ -6,6 +6,7 @@
 #include "core.h"
 #include "large.h"
 #include "migrate.h"
+#include "pace.h"
 #include "segment.h"
 
 /* Some range could not be given its policy: the reaper tries again. */
@@ -25,22 +26,29 @@ void sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn
 
 /* Every range gets a policy over these nodes.  Lifecycle lock held, so that of two transitions
  * the later one's masks stay.  A range that is added meanwhile reads the published masks. */
-void sn_rebind_ranges(const struct sn_nodemask *allowed)
+uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed)
 {
+	uint64_t longest = 0;
+
 	if (sn_placement->bind_range == NULL)
-		return;
+		return 0;
 	/* Before: what fails from now on counts, here or where a range is added. */
 	atomic_store(&policies_stale, false);
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 		struct sn_range *range;
+		uint64_t begin, held;
 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		begin = sn_now_ns();
 		for (range = node->ranges; range != NULL; range = range->next)
 			sn_bind_range(node, range->base, range->nr_segments << SN_SEG_SHIFT,
 				      allowed);
+		held = sn_now_ns() - begin;
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		longest = sn_max(longest, held);
 	}
+	return longest;
 }
 
 bool sn_rebind_stale(void)

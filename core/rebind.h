@@ -12,8 +12,9 @@
  * lock may be held. */
 void sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed);
 /* Every range gets a policy over these nodes.  sn_lifecycle_lock held, so that of two transitions
- * the later one's masks stay.  A range that is added meanwhile reads the published masks. */
-void sn_rebind_ranges(const struct sn_nodemask *allowed);
+ * the later one's masks stay.  A range that is added meanwhile reads the published masks.  Returns
+ * the longest time, in ns, for which a node's page_lock was held. */
+uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed);
 /* Whether some range has yet to get its policy. */
 bool sn_rebind_stale(void);
 /* The reaper's: tries again. No lock held. */

@@ -7,6 +7,7 @@
 #include "rseq.h"
 
 _Thread_local struct sn_thread sn_self SN_TLS;
+unsigned int sn_thread_preferred;
 
 static _Atomic uint32_t next_shard;
 
@@ -57,6 +58,8 @@ static unsigned int default_set(void)
 {
 	unsigned int node;
 
+	if (sn_thread_preferred != SN_NODE_NONE)
+		return sn_thread_preferred;
 	if (!sn_placement->simulated || sn_placement->thread_node == NULL)
 		return SN_SET_LOCAL;
 	node = sn_placement->thread_node();

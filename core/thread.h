@@ -20,6 +20,9 @@ struct sn_thread {
 };
 
 extern _Thread_local struct sn_thread sn_self SN_TLS;
+/* What threads prefer until they say otherwise; SN_NODE_NONE: the node of their CPU.  Set at start.
+ */
+extern unsigned int sn_thread_preferred;
 
 /* Between these, the calling thread allocates from the internal node.  They nest. */
 void sn_internal_enter(void);

@@ -80,13 +80,19 @@ int sn_transition_claim(struct sn_node *node, const void *command, bool online,
 	return 0;
 }
 
-/* Lifecycle lock held; wakes those who joined. */
+/* Lifecycle lock held. */
 void sn_transition_unclaim(struct sn_node *node, const struct sn_lifecycle_result *result)
 {
 	struct sn_transition *t = node->transition;
 
 	t->active = false;
-	t->last = *result;
+	while (t->joiners != NULL) {
+		struct sn_joiner *joiner = t->joiners;
+
+		t->joiners = joiner->next;
+		*joiner->result = *result;
+		atomic_store(&joiner->done, true); /* the last access: it may be gone now */
+	}
 	atomic_fetch_add(&t->finished, 1);
 	sn_futex_wake(&t->finished, INT32_MAX);
 }
@@ -96,34 +102,48 @@ bool sn_transition_active(const struct sn_node *node)
 	return node->transition != NULL && node->transition->active;
 }
 
-/*
- * Sleeps until the transition that is under way ended, and copies its result; at most until the
- * deadline (0: none).  Called with the lifecycle lock held, returns with it dropped.
- */
-void sn_transition_join(struct sn_node *node, uint64_t deadline_ns,
+void sn_transition_join(struct sn_node *node, struct sn_joiner *joiner,
 			struct sn_lifecycle_result *result)
 {
+	*joiner = (struct sn_joiner){.next = node->transition->joiners, .result = result};
+	node->transition->joiners = joiner;
+}
+
+/* The time is over: nothing may be written to the waiter's stack any more. */
+static void part(struct sn_node *node, struct sn_joiner *joiner)
+{
+	struct sn_joiner **at = &node->transition->joiners;
+
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	while (*at != NULL && *at != joiner)
+		at = &(*at)->next;
+	if (*at != NULL) {
+		*at = joiner->next;
+		joiner->result->state = sn_node_state(node);
+		sn_result_fail(joiner->result, -ETIMEDOUT,
+			       "timed out; the request that was joined goes on");
+	}
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+}
+
+void sn_transition_await(struct sn_node *node, struct sn_joiner *joiner, uint64_t deadline_ns)
+{
 	struct sn_transition *t = node->transition;
-	uint32_t finished = atomic_load(&t->finished);
 	int64_t left = -1;
 
-	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	while (atomic_load(&t->finished) == finished && left != 0) {
+	for (;;) {
+		uint32_t finished = atomic_load(&t->finished);
 		uint64_t now = sn_now_ns();
 
+		if (atomic_load(&joiner->done))
+			return;
 		if (deadline_ns != 0)
 			left = now >= deadline_ns ? 0 : (int64_t)(deadline_ns - now);
+		if (left == 0)
+			break;
 		sn_futex_wait(&t->finished, finished, left);
 	}
-	if (atomic_load(&t->finished) == finished) {
-		result->state = sn_node_state(node);
-		sn_result_fail(result, -ETIMEDOUT,
-			       "timed out; the request that was joined goes on");
-		return;
-	}
-	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	*result = t->last;
-	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	part(node, joiner);
 }
 
 void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
@@ -133,18 +153,20 @@ void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
 }
 
 /* The node is in service (again): policies first, then it hands memory out.  Lock held. */
-void sn_transition_publish_online(struct sn_node *node)
+uint64_t sn_transition_publish_online(struct sn_node *node)
 {
 	struct sn_nodemask allowed;
+	uint64_t held, again;
 
 	sn_node_policy_mask(&allowed);
 	sn_mask_add(&allowed, node->index);
-	sn_rebind_ranges(&allowed);
+	held = sn_rebind_ranges(&allowed);
 	sn_transition_set_state(node, SN_ONLINE);
 	/* Again: a range that was added in between read the masks without the node. */
-	sn_rebind_ranges(&allowed);
+	again = sn_rebind_ranges(&allowed);
 	atomic_store(&sn_standin[node->index], (uint8_t)node->index);
 	sn_loans_find();
+	return sn_max(held, again);
 }
 
 /* Waits until nothing of an earlier transition is at work on the node: the tail of one whose

@@ -16,13 +16,21 @@ struct sn_transition {
 	_Atomic bool online;
 	_Atomic uint32_t policy; /* enum sn_policy */
 	_Atomic uint64_t begin_ns;
-	_Atomic uint32_t phase;		 /* enum sn_phase */
-	_Atomic uint32_t cancel;	 /* somebody wants it undone */
-	_Atomic uint32_t finished;	 /* counts transitions that ended: joiners sleep on it */
-	_Atomic bool vetoed;		 /* somebody refused after the beginning */
-	const void *command;		 /* the same for all nodes of one; never followed */
-	char veto[32];			 /* who; written before `vetoed` is set */
-	struct sn_lifecycle_result last; /* of the one that ended last */
+	_Atomic uint32_t phase;	   /* enum sn_phase */
+	_Atomic uint32_t cancel;   /* somebody wants it undone */
+	_Atomic uint32_t finished; /* counts transitions that ended: joiners sleep on it */
+	_Atomic bool vetoed;	   /* somebody refused after the beginning */
+	const void *command;	   /* the same for all nodes of one; never followed */
+	char veto[32];		   /* who; written before `vetoed` is set */
+	struct sn_joiner *joiners; /* of the one under way; guarded by sn_lifecycle_lock */
+};
+
+/* Who waits for a transition, on the waiter's stack.  The result is written there: by the time
+ * that the waiter runs, the node may have gone through the next transition, too. */
+struct sn_joiner {
+	struct sn_joiner *next;
+	struct sn_lifecycle_result *result;
+	_Atomic bool done;
 };
 
 struct sn_move_result;
@@ -40,18 +48,19 @@ void sn_result_unmovable(struct sn_lifecycle_result *result, const struct sn_mov
 /* `command`: any address that is the caller's own.  -ENOMEM: no record. */
 int sn_transition_claim(struct sn_node *node, const void *command, bool online,
 			enum sn_policy policy);
-/* Stores the result and wakes those who joined. */
+/* Gives the result to those who joined, and wakes them. */
 void sn_transition_unclaim(struct sn_node *node, const struct sn_lifecycle_result *result);
 bool sn_transition_active(const struct sn_node *node);
-/*
- * Sleeps until the transition that is under way ended, and copies its result; at most until the
- * deadline (0: none).  Returns with the lock dropped.
- */
-void sn_transition_join(struct sn_node *node, uint64_t deadline_ns,
+/* Joins the transition that is under way: its result will be written to *result. */
+void sn_transition_join(struct sn_node *node, struct sn_joiner *joiner,
 			struct sn_lifecycle_result *result);
+/* The lock not held: sleeps until the transition that was joined ended, at most until the deadline
+ * (0: none). */
+void sn_transition_await(struct sn_node *node, struct sn_joiner *joiner, uint64_t deadline_ns);
 void sn_transition_set_state(struct sn_node *node, enum sn_node_state state);
-/* The node is in service (again): policies first, then it hands memory out. */
-void sn_transition_publish_online(struct sn_node *node);
+/* The node is in service (again): policies first, then it hands memory out.  Returns what
+ * sn_rebind_ranges() does. */
+uint64_t sn_transition_publish_online(struct sn_node *node);
 /* Waits until nothing of an earlier transition is at work on the node: the tail of one whose
  * state is published already (memory being made inaccessible, pages coming back).  The lock is
  * dropped in between.  A rebalance gives up for the newcomer. */

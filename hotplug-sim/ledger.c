@@ -133,8 +133,7 @@ uint8_t *sim_ledger_page(uintptr_t addr)
 	return block == NULL ? NULL : &block[(offset >> SN_PAGE_SHIFT) % BLOCK_PAGES];
 }
 
-/* The next page's byte, from the one of the page at `addr`; cheap inside a block. */
-static uint8_t *next_page(uint8_t *byte, uintptr_t addr)
+uint8_t *sim_ledger_next(uint8_t *byte, uintptr_t addr)
 {
 	uintptr_t next = (addr & ~(SN_PAGE_SIZE - 1)) + SN_PAGE_SIZE;
 
@@ -148,7 +147,7 @@ static uint8_t *next_page(uint8_t *byte, uintptr_t addr)
 		       addr##_end = (uintptr_t)(start) + (len), addr##_once = 1;                   \
 	     addr##_once; addr##_once = 0)                                                         \
 		for (uint8_t *byte = addr < addr##_end ? sim_ledger_page(addr) : NULL;             \
-		     addr < addr##_end; byte = next_page(byte, addr), addr += SN_PAGE_SIZE)
+		     addr < addr##_end; byte = sim_ledger_next(byte, addr), addr += SN_PAGE_SIZE)
 
 static size_t resident_pages(unsigned int node)
 {
@@ -251,9 +250,21 @@ int sim_populate(void *addr, size_t len, unsigned int node)
 
 void sim_depopulate(void *addr, size_t len, unsigned int node)
 {
+	size_t gone[NODE_BITS + 1] = {0};
+
 	(void)node; /* the ledger knows better where the pages are */
 	sim_lock(&ledger.lock);
-	for_each_page(byte, page, addr, len) if (byte != NULL) put_page(byte, 0);
+	for_each_page(byte, page, addr, len)
+	{
+		if (byte == NULL)
+			continue;
+		gone[*byte & NODE_BITS]++;
+		*byte &= SIM_INACCESSIBLE;
+	}
+	for (unsigned int n = sim.first_index; n < sim.first_index + sim.nr_nodes; n++)
+		if (gone[n] > 0)
+			atomic_fetch_sub_explicit(&ledger.resident[n], gone[n],
+						  memory_order_relaxed);
 	sim_unlock(&ledger.lock);
 }
 

@@ -65,6 +65,8 @@ void sim_ledger_fork_child(void);
  * no room for the page yet; sim_ledger_reserve() makes room and wants it not held. */
 #define SIM_INACCESSIBLE 0x80
 uint8_t *sim_ledger_page(uintptr_t addr);
+/* The next page's byte, from the one of the page at `addr`; cheap inside a block. */
+uint8_t *sim_ledger_next(uint8_t *byte, uintptr_t addr);
 int sim_ledger_reserve(const void *addr, size_t len);
 
 /* vacate.c */

@@ -41,30 +41,33 @@ void sim_vacate_reset(void)
 	sim.budget = read_max_map_count() / 4;
 }
 
+static bool is_away(const uint8_t *byte)
+{
+	return byte != NULL && (*byte & SIM_INACCESSIBLE) != 0;
+}
+
 static bool inaccessible(uintptr_t addr)
 {
-	const uint8_t *byte = sim_ledger_page(addr);
-
-	return byte != NULL && (*byte & SIM_INACCESSIBLE) != 0;
+	return is_away(sim_ledger_page(addr));
 }
 
 static void mark(uintptr_t addr, uintptr_t end, bool away)
 {
-	for (; addr < end; addr += SN_PAGE_SIZE) {
-		uint8_t *byte = sim_ledger_page(addr);
+	uint8_t *byte = sim_ledger_page(addr);
 
+	for (; addr < end; byte = sim_ledger_next(byte, addr), addr += SN_PAGE_SIZE)
 		*byte = (uint8_t)(away ? *byte | SIM_INACCESSIBLE : *byte & ~SIM_INACCESSIBLE);
-	}
 }
 
 /* Stretches that begin in [addr, end], where what lies before addr has begun earlier. */
 static size_t count_stretches(uintptr_t addr, uintptr_t end)
 {
 	bool before = inaccessible(addr - SN_PAGE_SIZE);
+	uint8_t *byte = sim_ledger_page(addr);
 	size_t count = 0;
 
-	for (; addr <= end; addr += SN_PAGE_SIZE) {
-		bool now = inaccessible(addr);
+	for (; addr <= end; byte = sim_ledger_next(byte, addr), addr += SN_PAGE_SIZE) {
+		bool now = is_away(byte);
 
 		count += now && !before;
 		before = now;

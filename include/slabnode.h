@@ -41,7 +41,8 @@ int slabnode_node_state(int node);
 /*
  * `size` bytes (aligned to 16) from this node and no other.  NULL with errno ENODEV (no such
  * node), EBUSY (the node is offline, leaving, or cordoned) or ENOMEM (it is full).  Freed with
- * free().
+ * free().  After the node has come back without a rebalance, memory of a slab that was in use
+ * meanwhile may still lie where it was moved to: slabnode_node_of() tells.
  */
 void *slabnode_malloc_node(size_t size, int node);
 
@@ -53,9 +54,11 @@ void *slabnode_malloc_node(size_t size, int node);
 int slabnode_node_of(const void *ptr);
 
 /*
- * The calling thread prefers a node for what it allocates from now on; -1: the node of the CPU
- * it runs on, as at the start.  While a preferred node is away the thread gets memory of the
- * node's stand-in, and of the node itself again as soon as it returns.  -ENODEV.
+ * The calling thread prefers a node for what it allocates from now on; -1: as at the start, which
+ * is the node of the CPU it runs on (or that of `numactl --preferred`).  On real nodes a policy of
+ * one node that the thread sets with set_mempolicy() or libnuma does the same.  While a preferred
+ * node is away the thread gets memory of the node's stand-in, and of the node itself again as soon
+ * as it returns.  -ENODEV.
  */
 int slabnode_prefer_node(int node);
 

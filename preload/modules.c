@@ -7,6 +7,8 @@
 #include "modules.h"
 
 #include "internal.h"
+
+#include "../core/thread.h"
 #include "options.h"
 
 #include "../core/meta.h"
@@ -160,6 +162,7 @@ static void add_nodes(void)
 		sn_node_set_distances(SN_FIRST_NODE + i, distance);
 		sn_node_start(SN_FIRST_NODE + i);
 	}
+	sn_thread_preferred = sn_topology.preferred;
 	if (sn_topology.placement != NULL)
 		sn_placement = sn_topology.placement;
 }

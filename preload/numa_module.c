@@ -6,9 +6,9 @@
  * only what libnuma names is taken.  CPU tables are sized by possible CPUs.  A node is allowed
  * when the cpuset has it (or it has no memory, which no cpuset lists) and the memory policy
  * with which the process was started has it, where that policy binds or interleaves (numactl
- * --membind, --interleave); a mere preference forbids nothing.  libnuma's own question for the
- * cpuset prints an error where the system call is refused, so the call is made here and the
- * kernel's text in /proc, which libnuma has read, is the second choice.
+ * --membind, --interleave); a mere preference forbids nothing, and is what threads prefer.
+ * libnuma's own question for the cpuset prints an error where the system call is refused, so the
+ * call is made here and the kernel's text in /proc, which libnuma has read, is the second choice.
  */
 #include "numa_module.h"
 #include "cpulist.h"
@@ -55,15 +55,23 @@ static void fold_relative(struct numa_mask *policy, const struct numa_mask *cpus
 	*policy = folded;
 }
 
+/* The policy of the first thread, with which the process was started. */
+static void read_start_policy(void)
+{
+	struct numa_policy *start = &numa_state.start;
+
+	memset(start, 0, sizeof(*start));
+	if (get_mempolicy(&start->mode, start->nodes.word, NUMA_MAXNODE, NULL, 0) != 0)
+		start->mode = MPOL_DEFAULT;
+}
+
 /* Takes nodes that the start-up policy excludes out of `allowed`. */
 static void apply_start_policy(struct numa_mask *allowed)
 {
-	struct numa_mask policy = {{0}};
+	struct numa_mask policy = numa_state.start.nodes;
+	int mode = numa_state.start.mode;
 	unsigned long any = 0;
-	int mode;
 
-	if (get_mempolicy(&mode, policy.word, NUMA_MAXNODE, NULL, 0) != 0)
-		return;
 	if ((mode & POLICY_FLAG_RELATIVE) != 0)
 		fold_relative(&policy, allowed);
 	mode &= ~POLICY_FLAGS;
@@ -75,6 +83,37 @@ static void apply_start_policy(struct numa_mask *allowed)
 		return;
 	for (size_t i = 0; i < NUMA_MASK_WORDS; i++)
 		allowed->word[i] &= policy.word[i];
+}
+
+int numa_allowed(struct sn_nodemask *mask)
+{
+	struct numa_mask allowed = {{0}};
+
+	if (numa_state.wish == WISH_NONE ||
+	    get_mempolicy(NULL, allowed.word, NUMA_MAXNODE, NULL, MPOL_F_MEMS_ALLOWED) != 0)
+		return -ENODATA;
+	apply_start_policy(&allowed);
+	for (unsigned int n = 0; n < NUMA_MAX_OS_NODES; n++)
+		if (numa_mask_has(&allowed, n) && numa_state.index_of[n] != 0)
+			sn_mask_add(mask, numa_state.index_of[n]);
+	return 0;
+}
+
+/* numactl --preferred=N: the node that threads get memory of, whatever CPU they run on. */
+static unsigned int preferred_node(void)
+{
+	const struct numa_policy *start = &numa_state.start;
+	unsigned int found = 0, count = 0;
+
+	if ((start->mode & POLICY_FLAG_RELATIVE) != 0 ||
+	    (start->mode & ~POLICY_FLAGS) != MPOL_PREFERRED)
+		return 0;
+	for (unsigned int n = 0; n < NUMA_MAX_OS_NODES; n++)
+		if (numa_mask_has(&start->nodes, n)) {
+			found = numa_state.index_of[n];
+			count++;
+		}
+	return count == 1 ? found : 0;
 }
 
 static int list_nodes(struct sn_topology *topology, char *message, size_t message_size)
@@ -104,6 +143,7 @@ static void read_memory(struct sn_topology *topology)
 {
 	struct numa_mask allowed;
 
+	read_start_policy();
 	cpuset_nodes(&allowed);
 	apply_start_policy(&allowed);
 	for (unsigned int i = 0; i < topology->nr_nodes; i++) {
@@ -200,6 +240,7 @@ static int discover(const struct sn_module_args *args, struct sn_topology *topol
 	}
 	topology->source = "auto";
 	topology->simulated = false;
+	topology->preferred = preferred_node();
 	topology->placement = numa_placement_probe();
 	return 0;
 }

@@ -35,6 +35,12 @@ static inline void numa_mask_add(struct numa_mask *mask, unsigned int os_node)
 enum numa_wish { WISH_PREFERRED, WISH_STRICT, WISH_NONE };
 
 /* Written by discover(), read-only afterwards. */
+/* A memory policy as the kernel tells it. */
+struct numa_policy {
+	int mode;
+	struct numa_mask nodes;
+};
+
 struct numa_state {
 	unsigned int first_index, nr_nodes;
 	int os_number[SN_MAX_NODES + 1];     /* by node index */
@@ -45,10 +51,14 @@ struct numa_state {
 	uint8_t *cpu_node; /* node index by CPU number, 0: unknown */
 	size_t nr_cpus;
 	enum numa_wish wish;
+	struct numa_policy start; /* of the first thread at the start */
 	uintptr_t (*window_base)(void);
 };
 
 extern struct numa_state numa_state;
+
+/* numa_module.c: the placement's `allowed`. */
+int numa_allowed(struct sn_nodemask *mask);
 
 /* Where /sys keeps the nodes; a variable for the tests. */
 extern const char *numa_sysfs_nodes;

@@ -419,6 +419,7 @@ static struct sn_placement placement = {
 	.resident = resident,
 	.capacity = capacity,
 	.thread_node = numa_thread_node,
+	.allowed = numa_allowed,
 	.cpus = numa_cpus,
 	.other = other,
 };

@@ -12,6 +12,7 @@
 #include "internal.h"
 
 #include "control.h"
+#include "mempolicy.h"
 
 #include <linux/seccomp.h>
 #include <stdarg.h>
@@ -113,11 +114,14 @@ static void watch(long number, const long *a)
 
 SN_EXPORT long syscall(long number, ...)
 {
-	long a[6];
+	long a[6], result;
 
 	TAKE_ARGS(a, 0, number);
 	watch(number, a);
-	return call(number, a);
+	result = call(number, a);
+	if (sn_unlikely(number == SYS_set_mempolicy) && result == 0)
+		sn_mempolicy_set((int)a[0], (const unsigned long *)a[1], (unsigned long)a[2]);
+	return result;
 }
 
 SN_EXPORT int prctl(int option, ...)

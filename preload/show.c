@@ -391,4 +391,6 @@ void sn_show_result_members(struct sn_reply *reply, const struct sn_lifecycle_re
 		show_holders(reply, result->holders, result->nr_holders);
 	sn_json_ms(reply, "elapsed_ms", result->elapsed_ms);
 	sn_json_ms(reply, "max_stall_ms", result->max_stall_ms);
+	sn_json_u64(reply, "proof_bytes", result->proof_bytes);
+	sn_json_ms(reply, "proof_ms", result->proof_ms);
 }

@@ -29,6 +29,7 @@ struct sn_topology {
 	bool simulated;
 	unsigned int nr_nodes;
 	struct sn_topology_node node[SN_MAX_NODES];
+	unsigned int preferred; /* index of the node that threads prefer from the start, 0: none */
 	const struct sn_placement *placement;
 };
 

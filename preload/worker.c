@@ -351,6 +351,7 @@ static void work(void *arg)
 	struct sn_operation *operation = arg;
 	struct sn_reply reply = {0};
 
+	sn_refresh_allowed();
 	switch (operation->kind) {
 	case SN_DO_PLAN:
 		do_plan(operation, &reply);

@@ -321,6 +321,10 @@ int sn_drain(unsigned int node, bool evict, struct sn_drain_result *result)
 	return 0;
 }
 
+void sn_refresh_allowed(void)
+{
+}
+
 bool sn_transition_info(unsigned int node, struct sn_transition_info *info)
 {
 	if (under_way[node] == 0)

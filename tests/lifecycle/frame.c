@@ -33,6 +33,16 @@ void start(void)
 	*(void **)&api.node_state = named("slabnode_node_state");
 	*(void **)&api.prefer_node = named("slabnode_prefer_node");
 	*(void **)&api.max_node = named("slabnode_max_node");
+	*(void **)&api.offline = named("slabnode_offline");
+	*(void **)&api.online = named("slabnode_online");
+	*(void **)&api.cancel = named("slabnode_cancel");
+	*(void **)&api.cordon = named("slabnode_cordon");
+	*(void **)&api.uncordon = named("slabnode_uncordon");
+	*(void **)&api.register_memory_notifier = named("slabnode_register_memory_notifier");
+	*(void **)&api.cache_create = named("slabnode_cache_create");
+	*(void **)&api.cache_alloc = named("slabnode_cache_alloc");
+	*(void **)&api.cache_alloc_node = named("slabnode_cache_alloc_node");
+	*(void **)&api.cache_free = named("slabnode_cache_free");
 	close(link_open()); /* waits for the control thread */
 }
 

@@ -9,6 +9,7 @@
 #ifndef TESTS_LIFECYCLE_H
 #define TESTS_LIFECYCLE_H
 
+#include "../../include/slabnode.h"
 #include "../preload/check.h"
 
 #include <pthread.h>
@@ -21,6 +22,19 @@ struct api {
 	int (*node_state)(int node);
 	int (*prefer_node)(int node);
 	int (*max_node)(void);
+	int (*offline)(int node, enum slabnode_policy policy, long timeout_ms, char *message,
+		       size_t size);
+	int (*online)(int node, int rebalance, char *message, size_t size);
+	int (*cancel)(int node);
+	int (*cordon)(int node);
+	int (*uncordon)(int node);
+	int (*register_memory_notifier)(const char *name, int priority, slabnode_memory_fn *fn,
+					void *data);
+	struct slabnode_cache *(*cache_create)(const char *name, size_t size, size_t align,
+					       void (*ctor)(void *object));
+	void *(*cache_alloc)(struct slabnode_cache *cache);
+	void *(*cache_alloc_node)(struct slabnode_cache *cache, int node);
+	void (*cache_free)(struct slabnode_cache *cache, void *object);
 };
 extern struct api api;
 enum { OFFLINE, GOING_ONLINE, ONLINE, GOING_OFFLINE }; /* as in slabnode.h */

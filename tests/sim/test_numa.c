@@ -330,6 +330,55 @@ static void test_start_policy(void **state)
 	allowed_are(bits(1, 4, 12));
 }
 
+static unsigned long allowed_now(void)
+{
+	struct sn_nodemask mask = {{0}};
+	unsigned long os_nodes = 0;
+
+	if (p->allowed(&mask) != 0)
+		return 0;
+	for (unsigned int i = 0; i < 4; i++)
+		if (sn_mask_has(&mask, index_of(machine_node[i])))
+			os_nodes |= 1ul << machine_node[i];
+	return os_nodes;
+}
+
+/* The cpuset shrinks and grows again under a program that was bound at its start. */
+static void test_cpuset_changes(void **state)
+{
+	(void)state;
+	fake.policy = MPOL_BIND;
+	fake.policy_nodes = bits(1, 4, 4);
+	start("preferred");
+	assert_int_equal(allowed_now(), bits(1, 4, 4));
+	fake.cpuset = bits(4, 12, 12);
+	assert_int_equal(allowed_now(), bits(4, 4, 4));
+	fake.cpuset = bits(12, 12, 12); /* nothing of the policy is left: the cpuset rules */
+	assert_int_equal(allowed_now(), bits(12, 12, 12));
+	fake.cpuset = bits(1, 4, 12);
+	assert_int_equal(allowed_now(), bits(1, 4, 4));
+	deny.get = EPERM;
+	assert_int_equal(allowed_now(), 0);
+}
+
+/* numactl --preferred=4: threads prefer that node, and none is forbidden. */
+static void test_preferred_at_start(void **state)
+{
+	(void)state;
+	fake.policy = MPOL_PREFERRED;
+	fake.policy_nodes = bits(4, 4, 4);
+	start("preferred");
+	assert_int_equal(t.preferred, index_of(4));
+	allowed_are(bits(1, 4, 12));
+	fake.policy_nodes = 0; /* prefers the local node */
+	start("preferred");
+	assert_int_equal(t.preferred, 0);
+	fake.policy = MPOL_BIND;
+	fake.policy_nodes = bits(4, 4, 4);
+	start("preferred");
+	assert_int_equal(t.preferred, 0);
+}
+
 static void bind_for(int os_node, unsigned long allowed)
 {
 	struct sn_nodemask mask = nodes_of(allowed);
@@ -556,6 +605,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_topology, setup),
 		cmocka_unit_test_setup(test_start_policy, setup),
+		cmocka_unit_test_setup(test_cpuset_changes, setup),
+		cmocka_unit_test_setup(test_preferred_at_start, setup),
 		cmocka_unit_test_setup(test_bind_preferred, setup),
 		cmocka_unit_test_setup(test_bind_without_homes, setup),
 		cmocka_unit_test_setup(test_homes_vanish_later, setup),

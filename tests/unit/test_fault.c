@@ -721,7 +721,7 @@ UNIT_TEST(failures_are_made_up_for)
 	target = SN_FAULT_DISCARD;
 	unit_quiesce();
 	headers = sn_nodes[FIRST]->nr_headers;
-	sn_segments_trim(sn_nodes[FIRST]);
+	sn_segments_trim(sn_nodes[FIRST], NULL);
 	CHECK(headers > 0);
 	CHECK_EQUAL(sn_nodes[FIRST]->nr_headers, headers); /* their pages are still there */
 	sn_fault_hook = NULL;

@@ -263,6 +263,89 @@ UNIT_TEST(migrate_moves_everything)
 	check_allocates(NODE);
 }
 
+static void *held_back;
+static size_t dirty_before, dirty_after;
+
+/* A thread of the program frees a block after the acknowledgement and before the release. */
+static void free_in_close(void *arg, const struct sn_progress *progress)
+{
+	(void)arg;
+	if (progress->phase != SN_PHASE_CLOSE || held_back == NULL)
+		return;
+	dirty_before = sn_nodes[NODE]->dirty.pages;
+	sn_free(held_back);
+	held_back = NULL;
+	dirty_after = sn_nodes[NODE]->dirty.pages;
+}
+
+UNIT_TEST(free_pays_for_itself_alone)
+{
+	struct sn_offline_request request = {
+		.policy = SN_STRICT, .timeout_ms = -1, .progress = free_in_close};
+	struct sn_lifecycle_result result;
+	unsigned int node = NODE;
+	void *other;
+
+	unit_start(2);
+	held_back = hold(NODE, MIB);
+	other = hold(NODE, 4 * MIB);
+	sn_free(other);
+	CHECK_EQUAL(sn_offline(&node, 1, &request, &result), 0);
+	CHECK(held_back == NULL);
+	CHECK_EQUAL(dirty_before, 4 * MIB >> SN_PAGE_SHIFT);
+	CHECK_EQUAL(dirty_after, dirty_before); /* the rest is the offline's work */
+	CHECK_EQUAL(unit_resident(NODE), 0);
+	CHECK(result.released_bytes >= 5 * MIB);
+	CHECK_EQUAL(sn_nodes[NODE]->dirty.pages, 0);
+}
+
+UNIT_TEST(vacated_runs_are_apart)
+{
+	void *p[100];
+
+	unit_start(2);
+	for (unsigned int i = 0; i < 100; i++)
+		p[i] = hold(NODE, 64 << 10);
+	for (unsigned int i = 0; i < 100; i += 2)
+		sn_free(p[i]);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	CHECK_EQUAL(sn_nodes[NODE]->clean.pages, 0);
+	CHECK(sn_nodes[NODE]->vacated.pages >= 50 * 16);
+	CHECK(atomic_load(&machine.vacates) >= 50);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	CHECK_EQUAL(sn_nodes[NODE]->vacated.pages, 0);
+	CHECK(sn_nodes[NODE]->clean.pages >= 50 * 16);
+	CHECK_EQUAL(atomic_load(&machine.restores), atomic_load(&machine.vacates));
+	for (unsigned int i = 1; i < 100; i += 2)
+		sn_free(p[i]);
+	check_allocates(NODE);
+}
+
+/* Nodes that were never away cost nothing; those that were do, until a rebalance. */
+UNIT_TEST(offline_follows_the_node)
+{
+	struct sn_lifecycle_result result;
+	void *p;
+
+	unit_start(3);
+	p = hold(NODE + 1, 200 * MIB);
+	sn_free(hold(NODE, MIB));
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	CHECK(atomic_load(&machine.queried) < 2 * SN_SEG_PAGES);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	CHECK_EQUAL(unit_offline(NODE + 1, SN_MIGRATE, -1, NULL), 0);
+	CHECK_EQUAL(sn_online(NODE + 1, false, &result), 0);
+	atomic_store(&machine.queried, 0);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	CHECK(atomic_load(&machine.queried) > 200 * MIB >> SN_PAGE_SHIFT);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	CHECK_EQUAL(sn_online(NODE + 1, true, &result), 0);
+	atomic_store(&machine.queried, 0);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	CHECK(atomic_load(&machine.queried) < 2 * SN_SEG_PAGES);
+	sn_free(p);
+}
+
 UNIT_TEST(migrate_fills_targets_in_distance_order)
 {
 	struct sn_lifecycle_result result;
@@ -377,6 +460,68 @@ UNIT_TEST(last_usable_node)
 	CHECK_EQUAL(unit_offline(FIRST, SN_STRICT, -1, result), 0);
 	all[1] = all[0];
 	CHECK_EQUAL(sn_offline(all, 2, &request, result), -EINVAL);
+}
+
+/* The cpuset loses a node that is in use: nothing new from it, what lives there stays and can be
+ * taken off; and it is as before when the cpuset has it again. */
+UNIT_TEST(cpuset_shrinks)
+{
+	struct sn_lifecycle_result result;
+	void *p, *q;
+
+	unit_start(3);
+	unit_cpu_node(NODE);
+	p = sn_malloc(64);
+	unit_fill(p, 64, 1);
+	CHECK_EQUAL(sn_home_of(p), NODE);
+	sn_mask_add(&machine.forbidden, NODE);
+	sn_refresh_allowed();
+	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
+	q = sn_malloc(64);
+	CHECK(q != NULL && sn_home_of(q) != NODE);
+	CHECK(sn_malloc_node(64, NODE) == NULL);
+	CHECK(unit_intact(p, 64, 1));
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
+	CHECK_EQUAL(unit_resident(NODE), 0);
+	CHECK(unit_intact(p, 64, 1));
+	CHECK_EQUAL(sn_online(NODE, false, &result), -EPERM);
+	CHECK(strstr(result.message, "not allowed") != NULL);
+	sn_mask_remove(&machine.forbidden, NODE);
+	sn_refresh_allowed();
+	CHECK_EQUAL(unit_online(NODE), 0);
+	check_allocates(NODE);
+	sn_free(p);
+	sn_free(q);
+	/* A cpuset of nodes that nobody here knows changes nothing. */
+	for_each_node(n)
+		sn_mask_add(&machine.forbidden, n);
+	sn_refresh_allowed();
+	CHECK_EQUAL(sn_node_count_usable(), 3);
+}
+
+/* A thread's preferred node leaves and returns. */
+UNIT_TEST(preferred_node_comes_and_goes)
+{
+	void *p[3];
+
+	unit_start(3);
+	unit_cpu_node(FIRST);
+	CHECK_EQUAL(sn_thread_prefer(NODE), 0);
+	p[0] = sn_malloc(64);
+	CHECK_EQUAL(sn_home_of(p[0]), NODE);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	/* Its stand-in's memory, or what is lent of its own slabs: in no case a page of it. */
+	p[1] = sn_malloc(64);
+	CHECK(unit_page_node(p[1]) != NODE);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	p[2] = sn_malloc(100000);
+	CHECK_EQUAL(sn_home_of(p[2]), NODE);
+	CHECK_EQUAL(sn_thread_prefer(SN_NODE_NONE), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		sn_free(p[i]);
+	p[0] = sn_malloc(100000);
+	CHECK_EQUAL(sn_home_of(p[0]), FIRST);
+	sn_free(p[0]);
 }
 
 UNIT_TEST(cordon_stops_new_memory)
@@ -736,11 +881,16 @@ int main(int argc, char **argv)
 		cmocka_unit_test(wait_times_out),
 		cmocka_unit_test(wait_is_cancelled),
 		cmocka_unit_test(migrate_moves_everything),
+		cmocka_unit_test(free_pays_for_itself_alone),
+		cmocka_unit_test(vacated_runs_are_apart),
+		cmocka_unit_test(offline_follows_the_node),
 		cmocka_unit_test(migrate_fills_targets_in_distance_order),
 		cmocka_unit_test(migrate_to_named_targets),
 		cmocka_unit_test(migrate_without_room),
 		cmocka_unit_test(migrate_of_pages_that_stay),
 		cmocka_unit_test(last_usable_node),
+		cmocka_unit_test(cpuset_shrinks),
+		cmocka_unit_test(preferred_node_comes_and_goes),
 		cmocka_unit_test(cordon_stops_new_memory),
 		cmocka_unit_test(online_whose_restore_fails),
 		cmocka_unit_test(failure_at_each_step_rolls_back),

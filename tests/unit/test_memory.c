@@ -134,7 +134,7 @@ UNIT_TEST(runs_against_a_model)
 				    0);
 			CHECK_EQUAL(unit_resident(FIRST), node->mapped_pages);
 			if (step % 5000 == 0)
-				sn_pages_purge(node, step % 10000 == 0 ? SN_ALL_PAGES : 100);
+				sn_pages_purge(node, step % 10000 == 0 ? SN_ALL_PAGES : 100, NULL);
 		}
 	}
 	for (unsigned int i = 0; i < RUNS; i++)
@@ -142,7 +142,7 @@ UNIT_TEST(runs_against_a_model)
 			model_check(&runs[i]);
 			sn_run_free(runs[i].run);
 		}
-	sn_pages_purge(node, SN_ALL_PAGES);
+	sn_pages_purge(node, SN_ALL_PAGES, NULL);
 	CHECK_EQUAL(node->dirty.pages, 0);
 	CHECK_EQUAL(node->dirty.nonempty, 0);
 	CHECK_EQUAL(node->mapped_pages % SN_HEADER_PAGES, 0);
@@ -163,9 +163,9 @@ UNIT_TEST(purged_pages_read_as_zero)
 	CHECK(!zeroed); /* dirty ones are taken first */
 	sn_run_free(run);
 	before = unit_resident(FIRST);
-	CHECK_EQUAL(sn_pages_purge(sn_nodes[FIRST], 100), 100 << SN_PAGE_SHIFT);
+	CHECK_EQUAL(sn_pages_purge(sn_nodes[FIRST], 100, NULL), 100 << SN_PAGE_SHIFT);
 	CHECK_EQUAL(unit_resident(FIRST), before - 100);
-	CHECK_EQUAL(sn_pages_purge(sn_nodes[FIRST], SN_ALL_PAGES), 400 << SN_PAGE_SHIFT);
+	CHECK_EQUAL(sn_pages_purge(sn_nodes[FIRST], SN_ALL_PAGES, NULL), 400 << SN_PAGE_SHIFT);
 	run = sn_run_alloc(sn_nodes[FIRST], 500, 1, &zeroed);
 	CHECK(zeroed);
 	CHECK(unit_zero(sn_page_address(run), 500 << SN_PAGE_SHIFT));
@@ -401,6 +401,53 @@ UNIT_TEST(cached_spans_make_way_for_small)
 	CHECK(got > 55 * MIB);
 }
 
+/* A step is compared with a clock that has gone on by so much. */
+static size_t batch_after(struct sn_pace *pace, uint64_t ns)
+{
+	sn_pace_end(pace, sn_now_ns() - ns);
+	return pace->batch;
+}
+
+UNIT_TEST(pace_keeps_to_what_is_wanted)
+{
+	struct sn_pace pace = sn_pace_start(1000000000);
+
+	CHECK_EQUAL(sn_pace_pages(&pace, 10000), SN_PACE_MOST);
+	CHECK_EQUAL(sn_pace_pages(&pace, 10), 10);
+	CHECK_EQUAL(sn_pace_pages(NULL, 10000), 10000);
+	CHECK_EQUAL(batch_after(&pace, 2000000000), SN_PACE_MOST / 2);
+	CHECK(pace.longest_ns >= 2000000000);
+	CHECK_EQUAL(batch_after(&pace, 500000000), SN_PACE_MOST / 2); /* neither long nor short */
+	CHECK_EQUAL(batch_after(&pace, 0), SN_PACE_MOST);
+	CHECK_EQUAL(batch_after(&pace, 0), SN_PACE_MOST);
+	for (int i = 0; i < 20; i++)
+		batch_after(&pace, 2000000000);
+	CHECK_EQUAL(pace.batch, SN_PACE_LEAST);
+}
+
+UNIT_TEST(purge_at_a_pace)
+{
+	struct sn_pace pace = sn_pace_start(0); /* whatever it does is too long */
+	struct sn_node *node;
+	bool zeroed;
+
+	unit_start(1);
+	node = sn_nodes[FIRST];
+	sn_run_free(sn_run_alloc(node, 1900, 1, &zeroed));
+	sn_free(sn_malloc_node(30 * MIB, FIRST));
+	CHECK_EQUAL(node->dirty.pages, 1900);
+	CHECK_EQUAL(sn_pages_purge(node, 1000, &pace), 1000 << SN_PAGE_SHIFT);
+	CHECK_EQUAL(node->dirty.pages, 900);
+	CHECK_EQUAL(pace.batch, SN_PACE_LEAST);
+	CHECK(pace.longest_ns > 0);
+	CHECK(sn_spans_purge(node, SN_ALL_PAGES, &pace) >= 30 * MIB);
+	CHECK_EQUAL(sn_pages_purge(node, SN_ALL_PAGES, &pace), 900 << SN_PAGE_SHIFT);
+	CHECK_EQUAL(sn_segments_trim(node, &pace), SN_SEG_SIZE);
+	CHECK_EQUAL(unit_resident(FIRST), 0);
+	CHECK_EQUAL(node->mapped_pages, 0);
+	sn_free(sn_malloc_node(5 * MIB, FIRST)); /* and all of it can be used again */
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -415,6 +462,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(spans_grow_and_shrink),
 		cmocka_unit_test(populate_failures),
 		cmocka_unit_test(cached_spans_make_way_for_small),
+		cmocka_unit_test(pace_keeps_to_what_is_wanted),
+		cmocka_unit_test(purge_at_a_pace),
 	};
 
 	unit_arguments(argc, argv);

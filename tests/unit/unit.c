@@ -249,6 +249,7 @@ static int query(void *addr, size_t npages, int *nodes)
 
 	if (error != 0)
 		return error;
+	atomic_fetch_add(&machine.queried, npages);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
 	for (size_t i = 0; i < npages; i++)
 		nodes[i] = entry[i] == 0 ? -ENOENT : entry[i];
@@ -300,6 +301,14 @@ static unsigned int thread_node(void)
 	return cpu_node;
 }
 
+static int allowed(struct sn_nodemask *mask)
+{
+	for_each_node(n)
+		if (!sn_mask_has(&machine.forbidden, n))
+			sn_mask_add(mask, n);
+	return 0;
+}
+
 static const struct sn_placement placement = {
 	.name = "simulated",
 	.reason = "unit test",
@@ -315,6 +324,7 @@ static const struct sn_placement placement = {
 	.vacate = vacate,
 	.restore = restore,
 	.thread_node = thread_node,
+	.allowed = allowed,
 };
 
 void unit_cpu_node(unsigned int node)

@@ -81,12 +81,14 @@ struct unit_machine {
 	size_t capacity[SN_MAX_NODES + 1]; /* by index, 0: unlimited */
 	/* What the next calls answer: decremented at each call, the one that finds 1 fails. */
 	int fail_populate, fail_move, fail_restore, fail_bind;
-	int error;	 /* what they fail with */
-	bool pages_busy; /* pages would not move */
+	int error;		      /* what they fail with */
+	bool pages_busy;	      /* pages would not move */
+	struct sn_nodemask forbidden; /* nodes that the cpuset lacks */
 	/* Called, with no lock held, in the middle of the operation. */
 	void (*on_vacate)(unsigned int node);
 	void (*on_move)(unsigned int target);
 	_Atomic int binds, vacates, restores, moves;
+	_Atomic size_t queried; /* pages */
 };
 extern struct unit_machine machine;
 

@@ -28,7 +28,7 @@ _hotplugctl_options()
 	offline) echo "--policy --timeout --to --max-stall --whole-process --detach -b" ;;
 	online) echo "--rebalance -b" ;;
 	events) echo "--since --no-follow" ;;
-	storm) echo "--seed --duration --rate --policy" ;;
+	storm) echo "--seed --duration --rate --policy --requests --clients" ;;
 	list | status | why | slabinfo | options) echo "-o -n -b" ;;
 	plan | drain | cordon | uncordon | cancel | topology) echo "-b" ;;
 	esac
@@ -54,7 +54,7 @@ _hotplugctl_command()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-p | -s | -o | --policy | --timeout | --to | --max-stall | --since | --seed | \
-			--duration | --rate) ((i++)) ;;
+			--duration | --rate | --requests | --clients) ((i++)) ;;
 		-*) ;;
 		*)
 			echo "${COMP_WORDS[i]}"
@@ -80,7 +80,9 @@ _hotplugctl()
 	--policy) words="strict wait migrate" ;;
 	--to) words=$(_hotplugctl_nodes) ;;
 	-o) words=$(_hotplugctl_columns "$command") ;;
-	--timeout | --max-stall | --since | --seed | --duration | --rate) return ;;
+	--timeout | --max-stall | --since | --seed | --duration | --rate | --requests | --clients)
+		return
+		;;
 	*)
 		if [[ -z $command ]]; then
 			words="$commands -p -a -s --json --help --version"

@@ -75,13 +75,17 @@ const struct command commands[] = {
 	 "as\n"
 	 "the process remembers; --no-follow ends with the last that has happened.",
 	 OPT_SINCE | OPT_NO_FOLLOW, 0, 0, NULL, run_events},
-	{"storm", "[--seed S] [--duration SEC] [--rate HZ] [--policy P]",
+	{"storm",
+	 "[--seed S] [--requests N] [--duration SEC] [--rate HZ] [--clients K] [--policy P]",
 	 "random requests, for tests",
-	 "Random valid offline, online, cancel and drain requests, 10 a second for 10 seconds "
-	 "unless\n"
-	 "told otherwise. The seed is printed and reproduces them. Ends with all nodes back and a\n"
-	 "table of what was tried; busy, cancelled and timed out are no failures.",
-	 OPT_SEED | OPT_DURATION | OPT_RATE | OPT_POLICY, 0, 0, NULL, run_storm},
+	 "Random valid requests of every kind that changes nodes, and questions in between: 10 a\n"
+	 "second for 10 seconds unless told otherwise. --requests ends after so many, --rate 0 "
+	 "asks\n"
+	 "as fast as answers come, --clients asks by several clients at once. The seed is printed\n"
+	 "and reproduces each client's requests. Ends with all nodes back and a table of what was\n"
+	 "tried; busy, cancelled and timed out are no failures.",
+	 OPT_SEED | OPT_DURATION | OPT_RATE | OPT_REQUESTS | OPT_CLIENTS | OPT_POLICY, 0, 0, NULL,
+	 run_storm},
 	{"fault", "SPEC", "arms a fault (simulated topologies only)",
 	 "SPEC is passed to the process as it is; 'fault list' names the steps, libslabnode(7) "
 	 "tells\n"

@@ -48,7 +48,8 @@ void finish_session(struct session *session, json_t *reply, int code)
 	session->reply = reply;
 	session->code = code;
 	session->done = true;
-	close_session(session);
+	if (!session->kept || code == EXIT_NO_PROCESS)
+		close_session(session);
 }
 
 static void fail_session(struct session *session, const char *error, const char *message)
@@ -89,11 +90,29 @@ static void open_session(struct session *session)
 {
 	struct process *process = session->process;
 
+	json_decref(session->hello);
+	session->hello = NULL;
+	session->done = false;
 	session->started = now_ms();
 	session->deadline = session->started + HELLO_TIMEOUT_MS;
 	session->fd = process->pid ? connect_process(process) : connect_path(process);
 	if (session->fd < 0)
 		fail_session(session, process->error, process->problem);
+}
+
+/* The next request on a connection that was kept. */
+static void ask_again(struct session *session, const struct exchange *exchange)
+{
+	json_decref(session->reply);
+	json_decref(session->progress);
+	session->reply = session->progress = NULL;
+	session->length = 0;
+	session->done = false;
+	session->started = now_ms();
+	session->deadline =
+		exchange->timeout_ms ? session->started + (uint64_t)exchange->timeout_ms : 0;
+	if (!send_request(session, exchange->request))
+		report_hangup(session);
 }
 
 /* A process that refuses the connection may say so in place of its hello. */
@@ -277,7 +296,7 @@ static void hold_signals(sigset_t *before)
 
 /*
  * Sends the request to every process and returns when each session is done. The caller has set
- * only each session's process.
+ * only each session's process, and `kept` where the connection is to be used again.
  */
 void run_exchange(struct session *sessions, size_t count, const struct exchange *exchange)
 {
@@ -288,7 +307,10 @@ void run_exchange(struct session *sessions, size_t count, const struct exchange 
 	else
 		sigprocmask(SIG_SETMASK, NULL, &mask);
 	for (size_t i = 0; i < count; i++)
-		open_session(&sessions[i]);
+		if (sessions[i].fd >= 0)
+			ask_again(&sessions[i], exchange);
+		else
+			open_session(&sessions[i]);
 	poll_sessions(sessions, count, exchange, &mask);
 	if (exchange->on_interrupt)
 		sigprocmask(SIG_SETMASK, &mask, NULL);
@@ -297,7 +319,7 @@ void run_exchange(struct session *sessions, size_t count, const struct exchange 
 /* One short question on a connection of its own; the reply belongs to the caller. */
 json_t *ask_process(struct process *process, const char *request, int *code)
 {
-	struct session session = {.process = process};
+	struct session session = {.process = process, .fd = -1};
 	struct exchange exchange = {.request = request, .timeout_ms = QUERY_TIMEOUT_MS};
 
 	run_exchange(&session, 1, &exchange);

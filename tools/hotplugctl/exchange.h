@@ -27,7 +27,8 @@ struct session {
 	uint64_t started;
 	uint64_t deadline; /* 0: none */
 	bool done;
-	int code; /* an exit code, valid when done */
+	bool kept; /* the connection outlives an answer: run_exchange() may be called again */
+	int code;  /* an exit code, valid when done */
 };
 
 struct exchange {

@@ -37,6 +37,8 @@ enum option_bit {
 	OPT_SEED = 1 << 12,
 	OPT_DURATION = 1 << 13,
 	OPT_RATE = 1 << 14,
+	OPT_REQUESTS = 1 << 15,
+	OPT_CLIENTS = 1 << 16,
 };
 
 #define OPT_TABLE (OPT_COLUMNS | OPT_NO_HEADING | OPT_BYTES)
@@ -58,6 +60,8 @@ struct settings {
 	const char *seed;
 	const char *duration;
 	const char *rate;
+	const char *requests;
+	const char *clients;
 };
 
 struct column;

@@ -18,7 +18,7 @@
 #include "util.h"
 
 /* Values of getopt_long: letters, LONG_ for the rest, and a command's own option bits above. */
-enum { LONG_JSON = 256, LONG_OPTION = 1 << 16 };
+enum { LONG_JSON = 256, LONG_OPTION = 1 << 24 };
 
 static const struct option long_options[] = {
 	{"pid", required_argument, NULL, 'p'},
@@ -42,6 +42,8 @@ static const struct option long_options[] = {
 	{"seed", required_argument, NULL, LONG_OPTION + OPT_SEED},
 	{"duration", required_argument, NULL, LONG_OPTION + OPT_DURATION},
 	{"rate", required_argument, NULL, LONG_OPTION + OPT_RATE},
+	{"requests", required_argument, NULL, LONG_OPTION + OPT_REQUESTS},
+	{"clients", required_argument, NULL, LONG_OPTION + OPT_CLIENTS},
 	{0},
 };
 
@@ -80,6 +82,8 @@ static bool set_particular(struct settings *set, unsigned int bit)
 			     : bit == OPT_SEED	    ? &set->seed
 			     : bit == OPT_DURATION  ? &set->duration
 			     : bit == OPT_RATE	    ? &set->rate
+			     : bit == OPT_REQUESTS  ? &set->requests
+			     : bit == OPT_CLIENTS   ? &set->clients
 						    : NULL;
 
 	set->given |= bit;
