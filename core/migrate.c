@@ -65,35 +65,28 @@ static int query(char *addr, size_t npages, int *where)
 	return error == 0 ? 0 : sn_placement->query(addr, npages, where);
 }
 
-/* Pages of the batch that are on nodes other than wanted; m->error when that is refused. */
-static size_t count_on(struct sn_migration *m, char *addr, size_t npages)
+/* Where each of at most UNIT_PAGES pages is; m->error when that is refused. */
+static bool look_at(struct sn_migration *m, char *addr, size_t npages, int *where)
 {
-	int where[64];
-	size_t found = 0;
-
-	for (size_t i = 0; i < npages; i += 64) {
-		size_t n = sn_min(npages - i, (size_t)64);
-
-		m->error = query(addr + (i << SN_PAGE_SHIFT), n, where);
-		if (m->error != 0)
-			return 0;
-		for (size_t k = 0; k < n; k++)
-			if (where[k] > 0 &&
-			    (m->from != 0 ? (unsigned int)where[k] == m->from
-					  : !sn_mask_has(&m->to, (unsigned int)where[k])))
-				found++;
-	}
-	return found;
+	for (size_t i = 0; i < npages && m->error == 0; i += 64)
+		m->error = query(addr + (i << SN_PAGE_SHIFT), sn_min(npages - i, (size_t)64),
+				 where + i);
+	return m->error == 0;
 }
 
-static void move_batch(struct sn_migration *m, char *addr, size_t npages)
+static bool is_to_move(const struct sn_migration *m, int where)
 {
-	size_t here = count_on(m, addr, npages);
-	unsigned int target;
+	if (where <= 0)
+		return false; /* no page */
+	return m->from != 0 ? (unsigned int)where == m->from
+			    : !sn_mask_has(&m->to, (unsigned int)where);
+}
 
-	if (here == 0)
-		return;
-	target = choose_target(m, here << SN_PAGE_SHIFT);
+/* Pages that are all to move, `here` of them, or absent. */
+static void move_stretch(struct sn_migration *m, char *addr, size_t npages, size_t here)
+{
+	unsigned int target = choose_target(m, here << SN_PAGE_SHIFT);
+
 	if (target == SN_NODE_NONE) {
 		m->moved.no_room += here;
 		m->moved.last_error = ENOMEM;
@@ -101,6 +94,24 @@ static void move_batch(struct sn_migration *m, char *addr, size_t npages)
 	}
 	m->error = sn_placement->move(addr, npages << SN_PAGE_SHIFT, target, &m->moved);
 	end_batch(sn_nodes[target]);
+}
+
+/* What is at home, or a guest of a third node, stays: a batch of another node's range is a mixture
+ * once that node was away. */
+static void move_batch(struct sn_migration *m, char *addr, size_t npages)
+{
+	int where[UNIT_PAGES];
+
+	if (!look_at(m, addr, npages, where))
+		return;
+	for (size_t i = 0, end; i < npages && m->error == 0; i = end + 1) {
+		size_t here = 0;
+
+		for (end = i; end < npages && (where[end] <= 0 || is_to_move(m, where[end])); end++)
+			here += where[end] > 0;
+		if (here > 0)
+			move_stretch(m, addr + (i << SN_PAGE_SHIFT), end - i, here);
+	}
 }
 
 /* Moves [addr, addr + npages) in batches that keep to the wanted stall. */
@@ -241,8 +252,12 @@ static void walk_all(struct sn_migration *m, unit_fn *fn, bool guests, uint64_t 
 
 static void count_left(struct sn_migration *m, char *addr, size_t npages)
 {
-	m->left_pages += count_on(m, addr, npages);
+	int where[UNIT_PAGES];
+
 	m->proof_pages += npages;
+	if (look_at(m, addr, npages, where))
+		for (size_t i = 0; i < npages; i++)
+			m->left_pages += is_to_move(m, where[i]);
 }
 
 uint64_t sn_migrate_bytes(struct sn_node *node)

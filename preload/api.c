@@ -86,6 +86,14 @@ static void copy_message(const struct sn_lifecycle_result *result, char *message
 		snprintf(message, size, "%s", result->message);
 }
 
+/* A failure that never got as far as a result has a reason all the same. */
+static int refuse(int error, const char *why, char *message, size_t size)
+{
+	if (message != NULL && size > 0)
+		snprintf(message, size, "%s", why);
+	return error;
+}
+
 SN_EXPORT int slabnode_offline(int node, enum slabnode_policy policy, long timeout_ms,
 			       char *message, size_t message_size)
 {
@@ -96,9 +104,9 @@ SN_EXPORT int slabnode_offline(int node, enum slabnode_policy policy, long timeo
 	int error;
 
 	if ((unsigned int)policy > SLABNODE_MIGRATE)
-		return -EINVAL;
+		return refuse(-EINVAL, "no such policy", message, message_size);
 	if (index == SN_NODE_NONE)
-		return -ENODEV;
+		return refuse(-ENODEV, "no such node", message, message_size);
 	error = sn_offline(&index, 1, &request, &result);
 	copy_message(&result, message, message_size);
 	return error;

@@ -35,7 +35,7 @@ OUTPUT_LINES = 60
 
 # Every one of these must have rows: a suite that got lost on the way is a failure.
 SUITES = ["api", "startup", "fork", "threads", "limits", "corruption", "programs", "tools",
-          "lifecycle", "unit", "symbols", "docs", "model"]
+          "lifecycle", "races", "unit", "symbols", "docs", "model"]
 
 # The ways to run a program under the library. `none` is for testing the tests: no library at all.
 MODES = {
@@ -82,7 +82,7 @@ def level_of(*levels):
 
 GROUP_KEYS = {"suite", "name", "run", "args", "level", "modes", "rows", "wrap", "preload", "env",
               "timeout", "serial", "needs", "stdout", "stderr", "listed"}
-ROW_KEYS = {"name", "level", "timeout", "serial", "needs", "modes", "env", "stdout", "stderr"}
+ROW_KEYS = {"name", "argument", "level", "timeout", "serial", "needs", "modes", "env", "stdout", "stderr"}
 
 
 def mode_levels(modes, wrap):
@@ -108,7 +108,7 @@ def group_cases(group, where):
             raise Problem(f"{where}: bad keys {sorted(set(keys) - ROW_KEYS)} in a row of {base}")
         merged = {k: v for k, v in group.items() if k in GROUP_KEYS - {"name", "rows"}}
         merged.update(keys)
-        row = Row(argv=group["run"] + [keys["name"]] + group.get("args", []),
+        row = Row(argv=group["run"] + [keys.get("argument", keys["name"])] + group.get("args", []),
                   **{k: merged[k] for k in ("wrap", "preload", "env", "timeout", "serial", "needs",
                                             "stdout", "stderr") if k in merged})
         for mode, level in mode_levels(merged.get("modes"), row.wrap).items():

@@ -255,7 +255,8 @@ void *held(size_t size, int node, uint64_t id)
 {
 	void *p = api.malloc_node(size, node);
 
-	CHECK_MSG(p != NULL, "node %d gives no %zu bytes", node, size);
+	CHECK_MSG(p != NULL, "node %d (state %d) gives no %zu bytes", node, api.node_state(node),
+		  size);
 	fill(p, size, id);
 	return p;
 }

@@ -353,10 +353,13 @@ static _Atomic uint32_t away[8];
 
 static void on_progress(void *arg, const struct sn_progress *progress)
 {
+	_Atomic uint32_t *count = &away[progress->os_node];
+
 	(void)arg;
+	/* An offline may be rolled back before it was acknowledged. */
 	if ((progress->phase == SN_PHASE_CLOSE && progress->done == 1) ||
-	    progress->phase == SN_PHASE_ROLLBACK)
-		atomic_fetch_add(&away[progress->os_node], 1);
+	    (progress->phase == SN_PHASE_ROLLBACK && atomic_load(count) % 2 != 0))
+		atomic_fetch_add(count, 1);
 }
 
 static size_t draw_size(uint64_t *seed)
