@@ -62,7 +62,10 @@ static int policy_strict(struct sn_offline *o)
 static int policy_wait(struct sn_offline *o)
 {
 	uint64_t before = sn_drain_live(o->node), told = 0;
+	int error = sn_offline_enter(o, SN_PHASE_WAIT);
 
+	if (error != 0)
+		return error;
 	for (;;) {
 		uint32_t seq;
 		uint64_t live, now;
