@@ -9,6 +9,7 @@
  */
 #include "alien.h"
 
+#include "fault.h"
 #include "meta.h"
 #include "table.h"
 
@@ -30,6 +31,8 @@ static struct sn_alien *alien_build_locked(struct sn_cache_node *cn, unsigned in
 	struct sn_alien *_Atomic *row = atomic_load_explicit(&cn->alien, memory_order_relaxed);
 	struct sn_alien *alien;
 
+	if (sn_fault(SN_FAULT_ALIEN) != 0)
+		return NULL;
 	if (row == NULL) {
 		row = sn_meta_alloc((SN_MAX_NODES + 1) * sizeof(*row), 64);
 		if (row == NULL)
@@ -66,7 +69,7 @@ bool sn_alien_put(unsigned int here, unsigned int home, unsigned int cache, void
 
 	if (alien == NULL)
 		alien = alien_build(here, home, cache);
-	if (alien == NULL)
+	if (alien == NULL || sn_fault(SN_FAULT_ALIEN_PUT) != 0)
 		return false;
 	sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
 	if (sn_node_state(sn_nodes[home]) == SN_ONLINE &&

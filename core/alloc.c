@@ -33,6 +33,8 @@ static void *pop(struct sn_thread *self, unsigned int cache)
 static unsigned int push_many(struct sn_thread *self, unsigned int cache, void **objects,
 			      unsigned int n, unsigned int home)
 {
+	if (sn_fault(SN_FAULT_TABLE_PUT) != 0)
+		return 0;
 	if (sn_rseq_enabled)
 		return sn_rseq_push_many(self->words, SN_SLOT(cache), objects, n,
 					 &sn_standin[home]);
@@ -102,20 +104,17 @@ static unsigned int refill_fallback(unsigned int home, unsigned int cache, void 
 }
 
 /* No node had anything: what is free anywhere goes back, address space included, since one node's
- * empty ranges may be what another lacks.  Whether there was something. */
-static SN_COLD bool reclaim_everywhere(void)
+ * empty ranges may be what another lacks. */
+static SN_COLD void reclaim_everywhere(void)
 {
 	struct sn_drain_result drained;
-	size_t bytes;
 
 	/* Cached objects, too: one of them keeps a whole segment from being of use elsewhere. */
 	sn_drain(SN_NODE_NONE, false, &drained);
-	bytes = drained.released_bytes;
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
-		bytes += sn_make_room(sn_nodes[n]);
-		bytes += sn_ranges_trim(sn_nodes[n]);
+		sn_make_room(sn_nodes[n]);
+		sn_ranges_trim(sn_nodes[n]);
 	}
-	return bytes > 0 || drained.drained_objects > 0;
 }
 
 /* Objects from the node the thread should get memory of, else from any other.  Returns how many,
@@ -138,8 +137,10 @@ static unsigned int refill_any(unsigned int home, unsigned int cache, void **obj
 			return n;
 		if (atomic_load(&sn_usable_seq) != seq)
 			continue;
-		if (reclaimed || !reclaim_everywhere())
+		if (reclaimed)
 			return 0;
+		/* Then once more, also when nothing was found: what refused may not now. */
+		reclaim_everywhere();
 		reclaimed = true;
 	}
 }
@@ -207,8 +208,10 @@ static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
 			return p;
 		if (atomic_load(&sn_usable_seq) != seq)
 			continue;
-		if (reclaimed || !reclaim_everywhere())
+		if (reclaimed)
 			return NULL;
+		/* Then once more, also when nothing was found: what refused may not now. */
+		reclaim_everywhere();
 		reclaimed = true;
 	}
 }

@@ -17,6 +17,7 @@
 #include "cache.h"
 
 #include "alien.h"
+#include "fault.h"
 #include "meta.h"
 #include "movable.h"
 #include "pages.h"
@@ -138,7 +139,10 @@ unsigned int sn_cache_refill(struct sn_node *node, unsigned int index, void **ob
 		built = false;
 		if (n > 0 || lent || !may_take(node, lent))
 			return n;
+		/* Twice: the system may be short of something for a moment. */
 		fresh = sn_slab_build(node, cache);
+		if (fresh == NULL)
+			fresh = sn_slab_build(node, cache);
 		if (fresh == NULL)
 			return 0;
 		built = true;
@@ -161,7 +165,7 @@ static void put_slabs(struct sn_cache_node *cn, const struct sn_cache *cache, vo
 /* The shared store, built on first use; NULL when there is no memory for it. */
 static struct sn_array *shared_of(struct sn_cache_node *cn, const struct sn_cache *cache)
 {
-	if (cn->shared == NULL) {
+	if (cn->shared == NULL && sn_fault(SN_FAULT_SHARED) == 0) {
 		size_t size = sizeof(struct sn_array) + cache->shared_limit * sizeof(void *);
 		struct sn_array *shared = sn_meta_alloc(size, _Alignof(struct sn_array));
 
@@ -184,7 +188,7 @@ static void put_objects(struct sn_node *node, unsigned int index, void **objects
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 	mark_active(cn);
 	online = sn_node_in_service(node);
-	if (to_shared && online && !cn->vacating) {
+	if (to_shared && online && !cn->vacating && sn_fault(SN_FAULT_SHARED_PUT) == 0) {
 		struct sn_array *shared = shared_of(cn, cache);
 
 		if (shared != NULL) {
@@ -340,6 +344,7 @@ void sn_caches_init(void)
 int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(void *))
 {
 	unsigned int index;
+	int error;
 
 	if (align == 0)
 		align = 16;
@@ -348,6 +353,9 @@ int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(vo
 	size = sn_align_up(size, sn_max(align, (size_t)16));
 	if (size > SN_CLASS_MAX)
 		return -EINVAL;
+	error = sn_fault(SN_FAULT_CACHE_CREATE);
+	if (error != 0)
+		return error;
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	for (index = SN_NR_CLASSES + 1; index < SN_MAX_CACHES; index++)
 		if (!sn_caches[index].in_use)
@@ -366,11 +374,13 @@ int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(vo
 static void cache_drain_all(unsigned int index)
 {
 	sn_tables_drain_cache(index);
-	for_each_node(here) {
+	for_each_node(here)
 		for_each_node(home)
 			sn_alien_drain(here, home, index, true);
-		sn_cache_drain_shared(sn_nodes[here], index);
-		sn_cache_shrink_node(sn_nodes[here], index);
+	/* The internal node, too: it serves threads that have no tables (yet). */
+	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
+		sn_cache_drain_shared(sn_nodes[n], index);
+		sn_cache_shrink_node(sn_nodes[n], index);
 	}
 }
 
@@ -409,8 +419,10 @@ static int cache_left(unsigned int index)
 
 int sn_cache_destroy(unsigned int index)
 {
-	int error = sn_movable_forget(index);
+	int error = sn_fault(SN_FAULT_CACHE_DESTROY);
 
+	if (error == 0)
+		error = sn_movable_forget(index);
 	if (error != 0)
 		return error;
 	error = -EAGAIN;

@@ -10,7 +10,7 @@
 
 unsigned int sn_hardened;
 void (*sn_slow_hook)(size_t bytes);
-int (*sn_step_hook)(const char *name);
+int (*sn_fault_hook)(enum sn_fault_point point);
 void (*sn_ageing_hook)(void);
 
 static _Atomic uint32_t early_state; /* 0 untouched, 1 being built, 2 done */

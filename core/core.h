@@ -7,6 +7,7 @@
 #ifndef SLABNODE_CORE_H
 #define SLABNODE_CORE_H
 
+#include "fault.h"
 #include "node.h"
 
 /* First use: size classes and the internal node.  Idempotent, cheap, thread-safe. */
@@ -42,16 +43,11 @@ extern void (*sn_slow_hook)(size_t bytes);
 extern void (*sn_ageing_hook)(void);
 
 /*
- * Called at named steps of the lifecycle (sn_phase_name(), "going-offline", "going-online"), with
- * no lock held: may sleep; a negative errno value is a veto or a failure of that step.  May be
- * NULL.  The simulator injects its delays and faults here.
+ * Decides what happens at the fault points (fault.h): called from any thread, with locks held where
+ * the table says so, and must not come back to the core then.  Installed and removed at any time;
+ * stays callable.
  */
-extern int (*sn_step_hook)(const char *name);
-
-static inline int sn_step(const char *name)
-{
-	return sn_step_hook == NULL ? 0 : sn_step_hook(name);
-}
+extern int (*sn_fault_hook)(enum sn_fault_point point);
 
 /* fork: all core locks, in their order.  See fork.c. */
 void sn_core_fork_prepare(void);

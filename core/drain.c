@@ -104,6 +104,10 @@ uint64_t sn_drain_release(struct sn_node *node, struct sn_pace *pace)
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
 		sn_cache_shrink_node(node, c);
+	/* What could not be made accessible, or given back, earlier. */
+	if (sn_node_in_service(node))
+		sn_pages_restore(node);
+	sn_pages_unfix(node);
 	bytes = sn_pages_purge(node, SN_ALL_PAGES, pace);
 	bytes += sn_spans_purge(node, SN_ALL_PAGES, pace);
 	sn_segments_trim(node, pace);

@@ -3,6 +3,8 @@
  */
 #include "event.h"
 
+#include "fault.h"
+
 #include <string.h>
 #include <time.h>
 
@@ -22,6 +24,7 @@ void sn_event_add(const struct sn_node *node, enum sn_node_state from, enum sn_n
 	struct timespec now;
 	struct sn_event *event;
 
+	sn_fault(SN_FAULT_EVENT);
 	clock_gettime(CLOCK_REALTIME, &now);
 	sn_lock_acquire(&events.lock, SN_RANK_EVENTS);
 	event = &ring[events.last % SN_EVENTS];

@@ -71,6 +71,7 @@ static void reset_table(struct sn_table *table)
 void sn_core_fork_prepare(void)
 {
 	sn_core_early();
+	sn_fault(SN_FAULT_FORK);
 	sn_lock_check_suspend(true);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);

@@ -14,6 +14,7 @@
 #include "large.h"
 
 #include "core.h"
+#include "rebind.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -164,7 +165,7 @@ static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool 
 		if (attempt > 0 && sn_make_room(node) == 0)
 			break;
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		if (sn_node_usable(node)) {
+		if (sn_node_usable(node) && sn_fault(SN_FAULT_SPAN) == 0) {
 			*zeroed = false;
 			span = align == 1 ? span_take_cached(node, npages) : NULL;
 			if (span == NULL) {
@@ -234,33 +235,47 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 	return done;
 }
 
+/* Into the cache of its node, whatever it is worth there. */
+static void span_keep(struct sn_node *node, struct sn_segment *span)
+{
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	list_push(&node->cached_spans, span);
+	sn_counter_add(node->cached_span_pages, span->info.room_pages);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
+static struct sn_segment *span_take(struct sn_node *node)
+{
+	struct sn_segment *span;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	span = node->cached_spans;
+	if (span != NULL) {
+		list_remove(&node->cached_spans, span);
+		sn_counter_sub(node->cached_span_pages, span->info.room_pages);
+		node->span_low = sn_min(node->span_low, node->cached_span_pages);
+	}
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return span;
+}
+
 size_t sn_spans_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 {
+	struct sn_segment *stay = NULL, *span;
 	size_t done = 0;
 
-	while (done < max) {
-		struct sn_segment *span;
-		size_t room;
+	while (done < max && (span = span_take(node)) != NULL) {
+		size_t room = span->info.room_pages;
 
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		span = node->cached_spans;
-		if (span != NULL) {
-			list_remove(&node->cached_spans, span);
-			sn_counter_sub(node->cached_span_pages, span->info.room_pages);
-			node->span_low = sn_min(node->span_low, node->cached_span_pages);
-		}
-		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-		if (span == NULL)
-			break;
-		room = span->info.room_pages;
-		if (!span_release(node, span, pace)) {
-			sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-			list_push(&node->cached_spans, span);
-			sn_counter_add(node->cached_span_pages, room);
-			sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-			break;
-		}
-		done += room;
+		if (span_release(node, span, pace))
+			done += room;
+		else
+			list_push(&stay, span); /* one that stays does not keep the others */
+	}
+	while (stay != NULL) {
+		span = stay;
+		list_remove(&stay, span);
+		span_keep(node, span);
 	}
 	return done << SN_PAGE_SHIFT;
 }
@@ -285,12 +300,16 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	if (keep && sn_ageing_hook != NULL)
 		sn_ageing_hook();
-	if (!keep && !span_release(node, span, NULL)) {
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		list_push(&node->cached_spans, span);
-		sn_counter_add(node->cached_span_pages, span->info.room_pages);
-		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	}
+	if (!keep && !span_release(node, span, NULL))
+		span_keep(node, span);
+}
+
+/* Segments behind the first `keep`, taken for growth that failed.  page_lock held. */
+static void span_give_back(struct sn_node *node, struct sn_segment *span, size_t keep)
+{
+	sn_segments_release(node, (struct sn_segment *)((char *)span + (keep << SN_SEG_SHIFT)),
+			    span->info.nr_segments - keep);
+	span->info.nr_segments = (uint32_t)keep;
 }
 
 /* Grows or shrinks the block where it is. */
@@ -305,15 +324,17 @@ static bool span_resize(struct sn_node *node, struct sn_segment *span, size_t np
 		char *tail = span_block(span) + (npages << SN_PAGE_SHIFT);
 		size_t len = (room - npages) << SN_PAGE_SHIFT;
 
-		if (!sn_discard_memory(tail, len))
-			return true; /* the pages stay, the block is shorter all the same */
+		bool gone = sn_discard_memory(tail, len);
+
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		sn_depopulate(node, tail, len);
-		sn_counter_sub(node->mapped_pages, room - npages);
-		span->info.room_pages = npages;
+		if (gone) { /* else the block is shorter all the same */
+			sn_depopulate(node, tail, len);
+			sn_counter_sub(node->mapped_pages, room - npages);
+			span->info.room_pages = npages;
+		}
 	} else {
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		done = sn_node_usable(node);
+		done = sn_node_usable(node) && sn_fault(SN_FAULT_EXTEND) == 0;
 		if (done && need > segments) {
 			done = sn_segments_extend(node, span, segments, need - segments);
 			if (done)
@@ -324,6 +345,8 @@ static bool span_resize(struct sn_node *node, struct sn_segment *span, size_t np
 			if (done) {
 				span->info.room_pages = npages;
 				span->info.split |= span->info.moved;
+			} else if (need > segments) {
+				span_give_back(node, span, segments);
 			}
 		}
 	}
@@ -346,13 +369,12 @@ static bool pages_move(struct sn_node *node, void *to, void *from, size_t len)
 	int saved = errno;
 	bool moved;
 
-	moved = mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
-	if (!moved &&
-	    mmap(to, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-		 -1, 0) == to &&
-	    sn_placement->bind_range != NULL && node->index != SN_NODE_INTERNAL) {
+	moved = sn_fault(SN_FAULT_MREMAP) == 0 &&
+		mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+	if (!moved && mmap(to, len, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == to) {
 		sn_node_policy_mask(&allowed);
-		sn_placement->bind_range(to, len, node->index, &allowed);
+		sn_bind_range(node, to, len, &allowed);
 	}
 	errno = saved;
 	return moved;
@@ -376,24 +398,30 @@ static void *span_move(struct sn_node *node, struct sn_segment *span, void *p, s
 
 /* --- blocks ------------------------------------------------------------------------------ */
 
+/* A block in hand. */
+static void *block_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed)
+{
+	struct sn_page *run;
+
+	if (npages > SN_RUN_MAX_PAGES || npages + align - 1 > SN_RUN_MAX_PAGES)
+		return span_alloc(node, npages, align, zeroed);
+	run = sn_run_alloc(node, npages, align, zeroed);
+	if (run == NULL)
+		return NULL;
+	__atomic_store_n(&run->kind, SN_PAGE_BLOCK, __ATOMIC_RELEASE);
+	return sn_page_address(run);
+}
+
 void *sn_large_alloc(struct sn_node *node, size_t size, size_t align, bool zero)
 {
 	size_t npages = sn_pages_for(sn_max(size, (size_t)1)), align_pages = align >> SN_PAGE_SHIFT;
 	bool zeroed = false;
-	void *p;
+	void *p = block_alloc(node, npages, align_pages, &zeroed);
 
-	if (npages <= SN_RUN_MAX_PAGES && npages + align_pages - 1 <= SN_RUN_MAX_PAGES) {
-		struct sn_page *run = sn_run_alloc(node, npages, align_pages, &zeroed);
-
-		if (run == NULL)
-			return NULL;
-		p = sn_page_address(run);
-		__atomic_store_n(&run->kind, SN_PAGE_BLOCK, __ATOMIC_RELEASE);
-	} else {
-		p = span_alloc(node, npages, align_pages, &zeroed);
-		if (p == NULL)
-			return NULL;
-	}
+	if (p == NULL) /* the system may be short of something for a moment */
+		p = block_alloc(node, npages, align_pages, &zeroed);
+	if (p == NULL)
+		return NULL;
 	count_block(node, npages, true);
 	sn_run_settled(node);
 	if (zero && !zeroed)

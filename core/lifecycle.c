@@ -109,6 +109,7 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 	if (index < SN_FIRST_NODE || index >= sn_node_end)
 		return sn_result_fail(result, -ENODEV, "no such node");
 	node = sn_nodes[index];
+	sn_fault(SN_FAULT_CANCEL);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	if (!sn_transition_active(node) || node->transition->online) {
 		result->already = true;
@@ -142,7 +143,7 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *result)
 {
 	struct sn_node *node;
-	int error = 0;
+	int error;
 
 	sn_result_begin(result, index);
 	if (sn_in_callback())
@@ -150,6 +151,10 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	if (index < SN_FIRST_NODE || index >= sn_node_end)
 		return sn_result_fail(result, -ENODEV, "no such node");
 	node = sn_nodes[index];
+	error = sn_fault(SN_FAULT_CORDON);
+	if (error != 0)
+		return sn_result_fail(result, error, "step cordon failed: %s",
+				      sn_errno_name(error));
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	if (cordon && sn_node_usable(node) && sn_node_count_usable() == 1) {
 		error = sn_result_fail(result, -EBUSY, "node %d is the last usable node",

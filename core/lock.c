@@ -103,4 +103,19 @@ void sn_lock_check_none_held(void)
 		if (held[r] != 0)
 			sn_fatal("lock held where none may be", NULL);
 }
+
+_Static_assert(SN_FAULT_NR_RANKS == SN_RANK_SIMULATION - SN_RANK_LIFECYCLE,
+	       "two fault points a rank, but for the simulator's");
+
+void sn_lock_delay(enum sn_lock_rank rank)
+{
+	if (rank < SN_RANK_SIMULATION)
+		sn_fault((enum sn_fault_point)(SN_FAULT_LOCK + rank - SN_RANK_LIFECYCLE));
+}
+
+void sn_lock_delay_held(enum sn_lock_rank rank)
+{
+	if (rank < SN_RANK_SIMULATION)
+		sn_fault((enum sn_fault_point)(SN_FAULT_LOCKED + rank - SN_RANK_LIFECYCLE));
+}
 #endif

@@ -15,6 +15,7 @@
 #define SLABNODE_LOCK_H
 
 #include "base.h"
+#include "fault.h"
 
 enum sn_lock_rank {
 	SN_RANK_LIFECYCLE = 1, /* sn_lifecycle_lock: node states, masks, cache list */
@@ -34,22 +35,22 @@ struct sn_lock {
 	_Atomic uint32_t word;
 };
 
-#ifdef SLABNODE_DEBUG
 #define SN_LOCK_INIT(r)                                                                            \
 	{                                                                                          \
-		0, (r)                                                                             \
+		0                                                                                  \
 	}
+
+#ifdef SLABNODE_DEBUG
 void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank);
 void sn_lock_check_release(struct sn_lock *lock, enum sn_lock_rank rank);
 /* The fork handler holds many locks of one rank: it switches the check off for its thread. */
 void sn_lock_check_suspend(bool suspend);
 /* For entry points that must be called with no lock held (memory return, callbacks). */
 void sn_lock_check_none_held(void);
+/* The fault points of a lock: before it is acquired, and while it is held. */
+void sn_lock_delay(enum sn_lock_rank rank);
+void sn_lock_delay_held(enum sn_lock_rank rank);
 #else
-#define SN_LOCK_INIT(r)                                                                            \
-	{                                                                                          \
-		0                                                                                  \
-	}
 static inline void sn_lock_check_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
 {
 	(void)lock, (void)rank;
@@ -64,6 +65,14 @@ static inline void sn_lock_check_suspend(bool suspend)
 }
 static inline void sn_lock_check_none_held(void)
 {
+}
+static inline void sn_lock_delay(enum sn_lock_rank rank)
+{
+	(void)rank;
+}
+static inline void sn_lock_delay_held(enum sn_lock_rank rank)
+{
+	(void)rank;
 }
 #endif
 
@@ -91,9 +100,11 @@ static inline void sn_lock_acquire(struct sn_lock *lock, enum sn_lock_rank rank)
 	if (sn_forking())
 		return;
 	sn_lock_check_acquire(lock, rank);
+	sn_lock_delay(rank);
 	if (sn_unlikely(!atomic_compare_exchange_strong_explicit(
 		    &lock->word, &expected, 1, memory_order_acquire, memory_order_relaxed)))
 		sn_lock_wait(lock);
+	sn_lock_delay_held(rank);
 }
 
 static inline bool sn_lock_try(struct sn_lock *lock, enum sn_lock_rank rank)
@@ -106,6 +117,7 @@ static inline bool sn_lock_try(struct sn_lock *lock, enum sn_lock_rank rank)
 						     memory_order_acquire, memory_order_relaxed))
 		return false;
 	sn_lock_check_acquire(lock, rank);
+	sn_lock_delay_held(rank);
 	return true;
 }
 

@@ -78,6 +78,8 @@ void *sn_meta_alloc(size_t size, size_t align)
 {
 	void *p;
 
+	if (sn_fault(SN_FAULT_METADATA) != 0)
+		return NULL;
 	sn_lock_acquire(&meta.lock, SN_RANK_META);
 	p = bump(size, align);
 	if (p == NULL && size >= CHUNK / 4) {

@@ -57,12 +57,20 @@ static unsigned int choose_target(const struct sn_migration *m, size_t bytes)
 	return SN_NODE_NONE;
 }
 
+/* A pass asks so often that one failure must not end it. */
+static int query(char *addr, size_t npages, int *where)
+{
+	int error = sn_placement->query(addr, npages, where);
+
+	return error == 0 ? 0 : sn_placement->query(addr, npages, where);
+}
+
 /* Where each of at most UNIT_PAGES pages is; m->error when that is refused. */
 static bool look_at(struct sn_migration *m, char *addr, size_t npages, int *where)
 {
 	for (size_t i = 0; i < npages && m->error == 0; i += 64)
-		m->error = sn_placement->query(addr + (i << SN_PAGE_SHIFT),
-					       sn_min(npages - i, (size_t)64), where + i);
+		m->error = query(addr + (i << SN_PAGE_SHIFT), sn_min(npages - i, (size_t)64),
+				 where + i);
 	return m->error == 0;
 }
 

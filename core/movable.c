@@ -25,6 +25,7 @@
 #include "alien.h"
 #include "callback.h"
 #include "drain.h"
+#include "fault.h"
 #include "meta.h"
 #include "slab.h"
 #include "stats.h"
@@ -175,7 +176,7 @@ static bool get_batch(struct sn_eviction *e, struct batch *b)
 		if (will_not[slot_of(b->objects[i])] == NULL)
 			b->objects[kept++] = b->objects[i];
 	b->count = kept;
-	if (kept > 0) {
+	if (kept > 0 && sn_fault(SN_FAULT_GET) == 0) {
 		sn_callback_enter(&call, "get of", b->cache->name, e->node->index);
 		b->token = movable->get(handle(b->cache), kept, b->objects, movable->data);
 		sn_callback_leave(&call);
@@ -205,6 +206,7 @@ static bool reclaim_batch(struct sn_eviction *e, struct batch *b)
 		b->answers[i] = SLABNODE_WILL_NOT;
 	memcpy(asked, b->objects, b->count * sizeof(*asked));
 	sn_callback_enter(&call, "reclaim of", b->cache->name, e->node->index);
+	sn_fault(SN_FAULT_RECLAIM);
 	movable->reclaim(&request, movable->data);
 	if (!sn_callback_leave(&call))
 		return false;

@@ -11,6 +11,7 @@
 #include "notifier.h"
 
 #include "callback.h"
+#include "fault.h"
 #include "stats.h"
 
 #include <string.h>
@@ -53,10 +54,12 @@ static struct under_way under_way[SN_MAX_NODES + 1];
 static int call(struct notifier *n, struct sn_node *node, enum slabnode_mem_action memory,
 		enum slabnode_node_action event, enum sn_policy policy, bool *here)
 {
+	bool begins = memory == SLABNODE_MEM_GOING_ONLINE || memory == SLABNODE_MEM_GOING_OFFLINE;
 	struct sn_callback frame;
-	int result;
+	int result, injected;
 
 	sn_callback_enter(&frame, "notifier", n->name, node->index);
+	injected = sn_fault(begins ? SN_FAULT_NOTIFIER : SN_FAULT_NOTIFIER_END);
 	if (n->memory != NULL) {
 		struct slabnode_memory_notify notify = {
 			.node = node->os_number,
@@ -71,7 +74,9 @@ static int call(struct notifier *n, struct sn_node *node, enum slabnode_mem_acti
 		result = n->node(event, &notify, n->data);
 	}
 	*here = sn_callback_leave(&frame);
-	return *here ? result : -ECANCELED;
+	if (!*here)
+		return -ECANCELED;
+	return result < 0 ? result : injected;
 }
 
 static int tell_begin(struct notifier *n, struct sn_node *node, bool online, enum sn_policy policy)

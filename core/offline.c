@@ -37,16 +37,25 @@ void sn_offline_report(struct sn_offline *o, enum sn_phase phase, uint64_t done,
 		o->request->progress(o->request->arg, &progress);
 }
 
-/* The step that opens a phase; an injected failure of it is the offline's. */
-int sn_offline_enter(struct sn_offline *o, enum sn_phase phase)
-{
-	int error = sn_step(sn_phase_name(phase));
+_Static_assert(SN_FAULT_ROLLBACK - SN_FAULT_CLOSE == SN_PHASE_ROLLBACK - SN_PHASE_CLOSE,
+	       "a fault point a phase, in the same order");
 
-	sn_offline_report(o, phase, 0, 0);
+int sn_offline_step(struct sn_offline *o, enum sn_phase phase)
+{
+	int error = sn_fault((enum sn_fault_point)(SN_FAULT_CLOSE + phase - SN_PHASE_CLOSE));
+
 	if (error == 0 || phase == SN_PHASE_COMMIT || phase == SN_PHASE_ROLLBACK)
 		return 0;
 	return sn_result_fail(o->result, error, "step %s failed: %s", sn_phase_name(phase),
 			      sn_errno_name(error));
+}
+
+int sn_offline_enter(struct sn_offline *o, enum sn_phase phase)
+{
+	int error = sn_offline_step(o, phase);
+
+	sn_offline_report(o, phase, 0, 0);
+	return error;
 }
 
 bool sn_offline_cancelled(const struct sn_offline *o)
@@ -242,6 +251,13 @@ static int commit(struct sn_offline *o)
 	return 0;
 }
 
+/* Freed memory that could not be given back (locked) has to move. */
+static bool nothing_cached(const struct sn_node *node)
+{
+	return sn_counter_read(node->dirty.pages) == 0 &&
+	       sn_counter_read(node->cached_span_pages) == 0;
+}
+
 /* Steps 4 to 7 for one node whose grace period has passed. */
 static void offline_one(struct sn_offline *o)
 {
@@ -258,7 +274,7 @@ static void offline_one(struct sn_offline *o)
 	if (error == 0)
 		error = sn_offline_cancelled(o) ? sn_offline_fail_stopped(o) : sn_policy_apply(o);
 	if (error == 0 && o->request->policy != SN_MIGRATE)
-		error = sn_policy_move_off(o, true);
+		error = sn_policy_move_off(o, nothing_cached(o->node));
 	if (error == 0) {
 		sn_drain_release(o->node, &o->pace);
 		if (o->request->policy != SN_MIGRATE)
@@ -295,12 +311,15 @@ static void abandon(struct sn_offline *o)
 
 static int close_one(struct sn_offline *o)
 {
-	int error = sn_step("going-offline");
+	int error = sn_fault(SN_FAULT_GOING_OFFLINE);
 
 	if (error != 0)
 		return sn_result_fail(o->result, error, "going-offline was vetoed: %s",
 				      sn_errno_name(error));
 	o->returned_before = atomic_load(&o->node->returned_pages);
+	error = sn_offline_step(o, SN_PHASE_CLOSE);
+	if (error != 0)
+		return error;
 	error = sn_drain_close(o->node, &o->pace.longest_ns);
 	if (error != 0)
 		return sn_result_fail(o->result, -EPERM, "membarrier is refused here (%s)",

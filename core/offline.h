@@ -28,7 +28,9 @@ struct sn_offline {
 
 /* Progress to the requester, and the phase to whoever asks. */
 void sn_offline_report(struct sn_offline *o, enum sn_phase phase, uint64_t done, uint64_t total);
-/* The step that opens a phase; an injected failure of it is the offline's. */
+/* The fault point of a phase: a failure of it is the offline's, but for commit and rollback. */
+int sn_offline_step(struct sn_offline *o, enum sn_phase phase);
+/* Begins a phase: its fault point, and progress. */
 int sn_offline_enter(struct sn_offline *o, enum sn_phase phase);
 bool sn_offline_cancelled(const struct sn_offline *o);
 /* Cancelled or out of time. `arg` is a struct sn_offline. */

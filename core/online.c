@@ -13,6 +13,8 @@
 #include "table.h"
 #include "transition.h"
 
+#include <stdio.h>
+
 #define DEFAULT_STALL_MS 20
 
 static bool rebalance_stop(void *arg)
@@ -36,10 +38,16 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 	};
 
 	sn_mask_add(&m.to, node->index);
-	sn_migrate_pass(&m);
+	m.error = sn_fault(SN_FAULT_REBALANCE);
+	if (m.error == 0)
+		sn_migrate_pass(&m);
 	*stall_ns = sn_max(*stall_ns, pace.longest_ns);
-	if (m.error != 0)
+	if (m.error != 0) { /* the node is online all the same */
+		snprintf(result->message, sizeof(result->message),
+			 "pages stay where they are: moving them is refused (%s)",
+			 sn_errno_name(m.error));
 		return;
+	}
 	if (m.left_pages == 0 && atomic_load(&node->transition->cancel) == 0)
 		sn_migrate_settled(node);
 	result->migrated_bytes = (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
@@ -78,7 +86,7 @@ static int online_carry_out(struct sn_node *node, const struct sn_nodemask *lent
 	int error;
 
 	sn_event_add(node, SN_OFFLINE, SN_GOING_ONLINE, "MEM_GOING_ONLINE", "requested");
-	error = sn_step("going-online");
+	error = sn_fault(SN_FAULT_GOING_ONLINE);
 	if (error != 0)
 		return sn_result_fail(result, error, "going-online was vetoed: %s",
 				      sn_errno_name(error));
@@ -98,9 +106,9 @@ static int online_carry_out(struct sn_node *node, const struct sn_nodemask *lent
 	if (atomic_load(&node->transition->vetoed))
 		return sn_result_fail(result, -EBUSY, "refused by notifier %s",
 				      node->transition->veto);
-	error = sn_step("structures");
+	error = sn_fault(SN_FAULT_STRUCTURES);
 	if (error == 0)
-		error = sn_step("online");
+		error = sn_fault(SN_FAULT_ONLINE);
 	if (error != 0)
 		return sn_result_fail(result, error, "the node's structures: %s",
 				      sn_errno_name(error));
@@ -174,9 +182,12 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	if (error == 0 && sn_transition_claim(node, result, true, SN_MIGRATE) != 0)
 		error = sn_result_fail(result, -ENOMEM, "no memory for the transition record");
 	if (error != 0) {
-		if (error == 1 && rebalance_too &&
-		    sn_transition_claim(node, result, true, SN_MIGRATE) == 0)
-			return rebalance_claimed(node, result);
+		if (error == 1 && rebalance_too) {
+			if (sn_transition_claim(node, result, true, SN_MIGRATE) == 0)
+				return rebalance_claimed(node, result);
+			error = sn_result_fail(result, -ENOMEM,
+					       "no memory for the transition record");
+		}
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 		return error == 1 ? 0 : error;
 	}

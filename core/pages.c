@@ -137,7 +137,8 @@ static void run_insert(struct sn_node *node, struct sn_page *run, uint8_t kind)
 bool sn_open_memory(void *addr, size_t len)
 {
 	int saved = errno;
-	bool done = mprotect(addr, len, PROT_READ | PROT_WRITE) == 0;
+	bool done =
+		sn_fault(SN_FAULT_OPEN) == 0 && mprotect(addr, len, PROT_READ | PROT_WRITE) == 0;
 
 	errno = saved;
 	return done;
@@ -146,8 +147,9 @@ bool sn_open_memory(void *addr, size_t len)
 bool sn_discard_memory(void *addr, size_t len)
 {
 	int saved = errno;
-	bool done = madvise(addr, len, MADV_DONTNEED) == 0 ||
-		    (errno == EINVAL && madvise(addr, len, MADV_DONTNEED_LOCKED) == 0);
+	bool done = sn_fault(SN_FAULT_DISCARD) == 0 &&
+		    (madvise(addr, len, MADV_DONTNEED) == 0 ||
+		     (errno == EINVAL && madvise(addr, len, MADV_DONTNEED_LOCKED) == 0));
 
 	errno = saved;
 	return done;
@@ -182,6 +184,17 @@ static bool segment_open(struct sn_node *node, struct sn_segment *segment, size_
 	return true;
 }
 
+static void segment_link(struct sn_node *node, struct sn_segment *segment)
+{
+	segment->info.prev = NULL;
+	segment->info.next = node->segments;
+	if (node->segments != NULL)
+		node->segments->info.prev = segment;
+	node->segments = segment;
+	sn_counter_add(node->mapped_pages, SN_HEADER_PAGES);
+	sn_counter_add(node->nr_headers, 1);
+}
+
 static struct sn_segment *segment_add(struct sn_node *node)
 {
 	struct sn_segment *segment = sn_segments_reserve(node, 1);
@@ -203,12 +216,7 @@ static struct sn_segment *segment_add(struct sn_node *node)
 		.nr_segments = 1,
 		.opened_pages = SN_HEADER_PAGES,
 	};
-	sn_counter_add(node->nr_headers, 1);
-	segment->info.next = node->segments;
-	if (node->segments != NULL)
-		node->segments->info.prev = segment;
-	node->segments = segment;
-	sn_counter_add(node->mapped_pages, SN_HEADER_PAGES);
+	segment_link(node, segment);
 	return segment;
 }
 
@@ -271,6 +279,17 @@ static int run_shortage(const struct sn_node *node)
 	return node->dirty.pages > 0 || node->cached_spans != NULL ? -EAGAIN : -ENOMEM;
 }
 
+/* A clean run in hand gets its pages. */
+static bool run_populate(struct sn_node *node, struct sn_page *run)
+{
+	size_t len = (size_t)run->npages << SN_PAGE_SHIFT;
+
+	if (sn_populate(node, sn_page_address(run), len) < 0)
+		return false;
+	sn_counter_add(node->mapped_pages, run->npages);
+	return true;
+}
+
 /* page_lock held.  -ENOMEM: no memory to be had; -EAGAIN: the node is full, purging helps. */
 static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn_page **out,
 		    bool *zeroed)
@@ -289,12 +308,9 @@ static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn
 	}
 	bin_remove(bins_of(node, kind, 0), run);
 	run = run_cut(node, run, align_skip(run, align), npages, kind);
-	if (kind == SN_PAGE_FREE_CLEAN) {
-		if (sn_populate(node, sn_page_address(run), npages << SN_PAGE_SHIFT) < 0) {
-			run_insert(node, run, kind);
-			return run_shortage(node);
-		}
-		sn_counter_add(node->mapped_pages, npages);
+	if (kind == SN_PAGE_FREE_CLEAN && !run_populate(node, run)) {
+		run_insert(node, run, kind);
+		return run_shortage(node);
 	}
 	node->dirty_low = sn_min(node->dirty_low, node->dirty.pages);
 	run->fixed = 0;
@@ -314,8 +330,9 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		/* Read under the lock: an offline that has taken page_lock once after it
 		 * published its state knows that no run of this node is handed out later. */
-		error = sn_node_usable(node) ? run_take(node, npages, align, &run, zeroed)
-					     : -ENOMEM;
+		error = sn_node_usable(node) && sn_fault(SN_FAULT_RUN) == 0
+				? run_take(node, npages, align, &run, zeroed)
+				: -ENOMEM;
 		if (error == 0)
 			atomic_fetch_add(&node->in_hand, 1);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
@@ -338,7 +355,8 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 	bool done = false;
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-	if (end < segment->info.opened_pages && sn_node_usable(node)) {
+	if (end < segment->info.opened_pages && sn_node_usable(node) &&
+	    sn_fault(SN_FAULT_EXTEND) == 0) {
 		uint8_t kind;
 
 		after = sn_page_at(segment, end);
@@ -347,15 +365,11 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 		    (after->fixed & SN_RUN_VACATED) == 0 && after->npages >= more) {
 			bin_remove(bins_of(node, kind, 0), after);
 			after = run_cut(node, after, 0, more, kind);
-			done = kind == SN_PAGE_FREE_DIRTY ||
-			       sn_populate(node, sn_page_address(after), more << SN_PAGE_SHIFT) ==
-				       0;
+			done = kind == SN_PAGE_FREE_DIRTY || run_populate(node, after);
 			if (done) {
 				after->kind = SN_PAGE_INSIDE;
 				run->npages += (uint32_t)more;
 				*zeroed = kind == SN_PAGE_FREE_CLEAN;
-				if (*zeroed)
-					sn_counter_add(node->mapped_pages, more);
 			} else {
 				run_insert(node, after, kind);
 			}
@@ -409,6 +423,8 @@ static bool should_vacate(const struct sn_node *node)
  *					publishes GOING_ONLINE
  *					restores every vacated run it finds
  *	inserts the run as vacated	<- handed out inaccessible, were the state not read here
+ *
+ * When it cannot be restored just now, the reaper or a drain does it later.
  */
 static void insert_purged(struct sn_node *node, struct sn_page *run)
 {
@@ -417,12 +433,11 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 
 	if (away)
 		sn_placement->vacate(sn_page_address(run), len, node->index);
+	sn_fault(SN_FAULT_PURGE);
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	if (away && !should_vacate(node)) {
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-		if (sn_placement->restore(sn_page_address(run), len, node->index) < 0)
-			return; /* lost to the process, better than handed out unreachable */
-		away = false;
+		away = sn_placement->restore(sn_page_address(run), len, node->index) < 0;
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	}
 	sn_depopulate(node, sn_page_address(run), len);
@@ -472,6 +487,16 @@ void sn_run_free(struct sn_page *run)
 		purge_run(node, run);
 	else if (sn_ageing_hook != NULL)
 		sn_ageing_hook();
+}
+
+void sn_pages_unfix(struct sn_node *node)
+{
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	for (uint64_t bins = node->dirty.nonempty; bins != 0; bins &= bins - 1)
+		for (struct sn_page *run = node->dirty.bin[__builtin_ctzll(bins)]; run != NULL;
+		     run = run->next)
+			run->fixed = 0;
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
 /* Up to `max` pages of a dirty run, taken into hand. */
@@ -556,6 +581,16 @@ static struct sn_segment *take_whole(struct sn_node *node)
 	return whole;
 }
 
+/* A segment that take_whole() took is as it was. */
+static void segment_rejoin(struct sn_node *node, struct sn_segment *segment)
+{
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	sn_segments_hide(node, segment, 1, false);
+	segment_link(node, segment);
+	run_insert(node, sn_page_at(segment, SN_HEADER_PAGES), SN_PAGE_FREE_CLEAN);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
 size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 {
 	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, done = 0;
@@ -570,7 +605,11 @@ size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 
 		next = segment->info.next;
 		/* With no lock held: closing a mapping waits for every page fault. */
-		sn_discard_memory(segment, header);
+		if (!sn_discard_memory(segment, header)) {
+			segment_rejoin(node, segment); /* locked memory */
+			sn_pace_end(pace, begin);
+			continue;
+		}
 		mprotect(segment, opened, PROT_NONE);
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		sn_depopulate(node, segment, header);

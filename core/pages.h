@@ -17,7 +17,7 @@
 #define SN_ALL_PAGES	 SIZE_MAX
 
 #define SN_RUN_FIXED   1 /* page.fixed: madvise failed on it, it stays dirty */
-#define SN_RUN_VACATED 2 /* page.fixed: made inaccessible while its node is away */
+#define SN_RUN_VACATED 2 /* page.fixed: made inaccessible, since its node is or was away */
 
 /*
  * A run of `npages` whose address is aligned to `align` pages (a power of two), from `node`.
@@ -42,6 +42,8 @@ size_t sn_make_room(struct sn_node *node);
 /* Turns up to `max` dirty pages into clean ones, at a pace (or NULL).  Returns bytes given back. No
  * lock held. */
 size_t sn_pages_purge(struct sn_node *node, size_t max, struct sn_pace *pace);
+/* Pages that could not be given back earlier are tried again by the next purge. No lock held. */
+void sn_pages_unfix(struct sn_node *node);
 /* Gives segments in which nothing is in use back to their range, headers and all, for spans and
  * new segments. Returns bytes of address space. No lock held. */
 size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace);

@@ -164,11 +164,10 @@ static int policy_migrate(struct sn_offline *o)
 	return error != 0 ? error : sn_policy_move_off(o, false);
 }
 
-static int fail_refused(struct sn_offline *o, int error)
+static int fail_refused(struct sn_offline *o)
 {
-	return sn_result_fail(o->result, error == -ENOSYS ? -EPERM : error,
-			      "moving pages is refused here (%s: %s)", sn_placement->name,
-			      sn_placement->reason);
+	return sn_result_fail(o->result, -EPERM, "moving pages is refused here (%s: %s)",
+			      sn_placement->name, sn_placement->reason);
 }
 
 static int fail_unmoved(struct sn_offline *o, const struct sn_migration *m)
@@ -191,13 +190,23 @@ static int fail_unmoved(struct sn_offline *o, const struct sn_migration *m)
 /* 0: nothing is left; PASS_AGAIN; or the error that ends the offline. */
 static int judge_pass(struct sn_offline *o, const struct sn_migration *m, uint64_t give_up_ns)
 {
-	if (sn_offline_must_stop(o))
+	bool stop = sn_offline_must_stop(o);
+
+	if (m->error == -ENOSYS || m->error == -EPERM)
+		return fail_refused(o);
+	if (stop && (m->error == 0 || sn_offline_cancelled(o)))
 		return sn_offline_fail_stopped(o);
+	stop |= o->deadline_ns == 0 && sn_now_ns() >= give_up_ns;
+	/* Other errors may pass, as pages that stay may move. */
+	if (m->error != 0)
+		return !stop ? PASS_AGAIN
+			     : sn_result_fail(o->result, m->error, "pages cannot be moved: %s",
+					      sn_errno_name(m->error));
+	if (sn_offline_step(o, SN_PHASE_VERIFY) != 0)
+		return o->result->error;
 	if (m->left_pages == 0)
 		return 0;
-	if (o->deadline_ns == 0 && sn_now_ns() >= give_up_ns)
-		return fail_unmoved(o, m);
-	return PASS_AGAIN;
+	return stop ? fail_unmoved(o, m) : PASS_AGAIN;
 }
 
 /* Passes over the node until a query finds no page of it left there; guests_only: no page of other
@@ -228,8 +237,6 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 		o->result->proof_ms = (double)m.proof_ns / 1e6;
 		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
 			return 0; /* nothing lives here, and nobody can move anything */
-		if (m.error != 0)
-			return fail_refused(o, m.error);
 		error = judge_pass(o, &m, give_up);
 		if (error == 0)
 			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;
@@ -278,8 +285,6 @@ int sn_policy_move_guests(struct sn_offline *o)
 		if (m.error == -ENOSYS || m.error == -EPERM ||
 		    (m.error == 0 && m.left_pages == 0 && !m.stopped))
 			return 0;
-		if (m.error != 0)
-			return fail_refused(o, m.error);
 		error = judge_pass(o, &m, give_up);
 		if (error != PASS_AGAIN)
 			return error;

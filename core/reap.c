@@ -46,6 +46,7 @@ uint64_t sn_reap_inline(void)
 
 uint64_t sn_reap(void)
 {
+	sn_fault(SN_FAULT_REAP);
 	sn_refresh_allowed();
 	sn_rebind_repair();
 	sn_tables_reap(false);
@@ -54,6 +55,7 @@ uint64_t sn_reap(void)
 
 		if (sn_node_state(node) != SN_ONLINE)
 			continue;
+		sn_pages_restore(node); /* what could not be, when the node came back */
 		sn_drain_stores_open(node);
 		for (unsigned int c = 1; c < sn_cache_end; c++)
 			if (sn_counter_read(sn_cache_node(node, c)->active))

@@ -12,15 +12,28 @@
 /* Some range could not be given its policy: the reaper tries again. */
 static _Atomic bool policies_stale;
 
+void sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed)
+{
+	if (sn_placement->bind_range == NULL || node->index == SN_NODE_INTERNAL)
+		return;
+	for (int attempt = 0; attempt < 2; attempt++)
+		if (sn_placement->bind_range(addr, len, node->index, allowed) >= 0)
+			return;
+	atomic_store(&policies_stale, true);
+	if (sn_ageing_hook != NULL)
+		sn_ageing_hook(); /* the reaper may be asleep */
+}
+
 /* Every range gets a policy over these nodes.  Lifecycle lock held, so that of two transitions
  * the later one's masks stay.  A range that is added meanwhile reads the published masks. */
 uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed)
 {
 	uint64_t longest = 0;
-	bool failed = false;
 
 	if (sn_placement->bind_range == NULL)
 		return 0;
+	/* Before: what fails from now on counts, here or where a range is added. */
+	atomic_store(&policies_stale, false);
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 		struct sn_range *range;
@@ -29,16 +42,12 @@ uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed)
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		begin = sn_now_ns();
 		for (range = node->ranges; range != NULL; range = range->next)
-			failed |= sn_placement->bind_range(range->base,
-							   range->nr_segments << SN_SEG_SHIFT, n,
-							   allowed) < 0;
+			sn_bind_range(node, range->base, range->nr_segments << SN_SEG_SHIFT,
+				      allowed);
 		held = sn_now_ns() - begin;
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 		longest = sn_max(longest, held);
 	}
-	atomic_store(&policies_stale, failed);
-	if (failed && sn_ageing_hook != NULL)
-		sn_ageing_hook(); /* the reaper may be asleep */
 	return longest;
 }
 

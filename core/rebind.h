@@ -8,6 +8,9 @@
 
 #include "node.h"
 
+/* The policy of one range, tried again at once and then, when it still fails, by the reaper.  Any
+ * lock may be held. */
+void sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed);
 /* Every range gets a policy over these nodes.  sn_lifecycle_lock held, so that of two transitions
  * the later one's masks stay.  A range that is added meanwhile reads the published masks.  Returns
  * the longest time, in ns, for which a node's page_lock was held. */

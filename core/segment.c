@@ -7,7 +7,9 @@
  */
 #include "segment.h"
 
+#include "fault.h"
 #include "meta.h"
+#include "rebind.h"
 
 #include <sys/mman.h>
 
@@ -39,9 +41,11 @@ static bool in_window(uintptr_t base, uintptr_t end)
 
 static char *map_closed(void *at, size_t size, int flags)
 {
-	char *p = mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1,
-		       0);
+	char *p;
 
+	if (sn_fault(SN_FAULT_RESERVE) != 0)
+		return NULL;
+	p = mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -130,10 +134,8 @@ static struct sn_range *range_add(struct sn_node *node, size_t count)
 	range->next = node->ranges;
 	__atomic_store_n(&node->ranges, range,
 			 __ATOMIC_RELEASE); /* from here on a transition rebinds it, too */
-	if (sn_placement->bind_range != NULL && node->index != SN_NODE_INTERNAL) {
-		sn_node_policy_mask(&allowed);
-		sn_placement->bind_range(base, nr << SN_SEG_SHIFT, node->index, &allowed);
-	}
+	sn_node_policy_mask(&allowed);
+	sn_bind_range(node, base, nr << SN_SEG_SHIFT, &allowed);
 	return range;
 }
 

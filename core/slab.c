@@ -7,6 +7,7 @@
  */
 #include "slab.h"
 
+#include "fault.h"
 #include "pages.h"
 
 static uint64_t *map_word(struct sn_page *slab, unsigned int w)
@@ -30,10 +31,12 @@ static void mark_pages(struct sn_page *slab, uint8_t cache)
 
 struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache)
 {
-	bool zeroed;
-	struct sn_page *slab = sn_run_alloc(node, cache->slab_pages, 1, &zeroed);
+	struct sn_page *slab = NULL;
 	unsigned int words;
+	bool zeroed;
 
+	if (sn_fault(SN_FAULT_SLAB) == 0)
+		slab = sn_run_alloc(node, cache->slab_pages, 1, &zeroed);
 	if (slab == NULL)
 		return NULL;
 	slab->nr_objects = slab->nr_free = cache->slab_objects;
@@ -47,9 +50,11 @@ struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache
 		*map_word(slab, words - 1) = ((uint64_t)1 << cache->slab_objects % 64) - 1;
 	for (unsigned int i = 0; i < cache->slab_pages; i++)
 		slab[i].head = (uint16_t)i;
-	if (cache->ctor != NULL)
+	if (cache->ctor != NULL) {
+		sn_fault(SN_FAULT_CTOR);
 		for (unsigned int i = 0; i < cache->slab_objects; i++)
 			cache->ctor(sn_page_address(slab) + (size_t)i * cache->size);
+	}
 	sn_counter_set(slab->kind, SN_PAGE_SLAB);
 	mark_pages(slab, cache->index);
 	atomic_fetch_add_explicit(&node->slab_pages, cache->slab_pages, memory_order_relaxed);

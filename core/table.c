@@ -42,6 +42,7 @@ static bool slot_closed(unsigned int node, unsigned int cache)
 
 void sn_table_lock(struct sn_table *table)
 {
+	sn_lock_delay(SN_RANK_TABLE);
 	for (unsigned int tries = 0; !sn_table_try(table); tries++)
 		if (tries >= 100)
 			sched_yield();
@@ -112,7 +113,7 @@ void *const *sn_set_words(unsigned int set)
 
 	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
 	words = sets[set];
-	if (words == NULL) {
+	if (words == NULL && sn_fault(SN_FAULT_SET) == 0) {
 		words = sn_meta_alloc((sn_nr_cpus + GUARD_WORDS) * sizeof(*words), 64);
 		if (words != NULL) {
 			for (unsigned int i = 0; i < GUARD_WORDS; i++)
@@ -131,6 +132,8 @@ static struct sn_table *table_build(unsigned int node, unsigned int cpu)
 	size_t entries = array_start[SN_NR_CLASSES + 1];
 	struct sn_table *table;
 
+	if (sn_fault(SN_FAULT_TABLE) != 0)
+		return NULL;
 	if (tables[node] == NULL)
 		__atomic_store_n(&tables[node],
 				 sn_meta_alloc(sn_nr_cpus * sizeof(*tables[node]), 64),
@@ -199,8 +202,12 @@ void sn_tables_open(unsigned int node)
 	sn_tables_publish();
 }
 
-int sn_tables_fence(void)
+static int fence(void)
 {
+	int error = sn_fault(SN_FAULT_FENCE);
+
+	if (error != 0)
+		return error;
 	if (sn_rseq_enabled)
 		return sn_rseq_fence();
 	/* Locked mode: whoever takes a table's lock from now on reads the word again under it. */
@@ -214,6 +221,14 @@ int sn_tables_fence(void)
 			}
 		}
 	return 0;
+}
+
+/* The kernel may be short of memory for a moment; a refusal that lasts is told. */
+int sn_tables_fence(void)
+{
+	int error = fence();
+
+	return error == 0 ? 0 : fence();
 }
 
 /* Takes up to SN_BATCH_MAX entries out of a table that no word names; the lock keeps two
@@ -408,7 +423,7 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 	unsigned int limit = sn_caches[cache].array_limit;
 	void **array;
 
-	if (table == &sn_empty_table || slot->top != no_array)
+	if (table == &sn_empty_table || slot->top != no_array || sn_fault(SN_FAULT_ARRAY) != 0)
 		return;
 	array = sn_meta_alloc((limit + 1) * sizeof(*array), 64);
 	if (array == NULL)

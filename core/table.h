@@ -112,6 +112,7 @@ static inline bool sn_table_try(struct sn_table *table)
 	if (atomic_exchange_explicit(&table->lock.word, 1, memory_order_acquire) != 0)
 		return false;
 	sn_lock_check_acquire(&table->lock, SN_RANK_TABLE);
+	sn_lock_delay_held(SN_RANK_TABLE);
 	return true;
 }
 

@@ -8,13 +8,14 @@
  *	WHEN  = "@" K					the K-th time from now, once (default: @1)
  *	      | "%" PERCENT [ ",seed=" S ]		each time with a probability
  *
- * The steps are the rows of steps[]: what the simulator does itself (`move` is a batch of pages
- * and counts batches; `move-busy`, `move-shared` and `move-nomem` are one page that stays and
- * count pages) and what the core tells by name (struct sn_module.step).  ERROR is one of
- * errors[]; each step has a usual one.  A specification is armed whole or not at all.  Without a
- * seed one is drawn; the message names it, so that any run can be repeated.
+ * The specification "list" arms nothing and names the steps.  They are the points of core/fault.h:
+ * those of the core, and those of the placement, which the ledger passes (`move` is a batch of
+ *pages and counts batches; `move-busy`, `move-shared` and `move-nomem` are one page that stays and
+ *count pages).  STEP "all" is each that can fail, or be delayed.  ERROR is one of errors[]; each
+ *step has a usual one.  A specification is armed whole or not at all.  Without a seed one is drawn;
+ *the message names it, so that any run can be repeated.
  *
- * What costs nothing while nothing is armed: one load.
+ * The core's hook is installed while something is armed: what costs nothing else is one load.
  */
 #include "lock.h"
 #include "sim.h"
@@ -31,33 +32,8 @@
 #define MAX_DELAY_MS	3600000ul
 #define PROBABILITY_ONE 1000000000u
 
-static const struct {
-	const char *name;
-	int usual; /* the error when none is written */
-	bool page; /* counts pages, cannot be delayed */
-} steps[] = {
-	[SIM_STEP_POPULATE] = {"populate", ENOMEM, false},
-	[SIM_STEP_BIND] = {"bind", EPERM, false},
-	[SIM_STEP_MOVE] = {"move", EBUSY, false},
-	[SIM_STEP_MOVE_BUSY] = {"move-busy", EBUSY, true},
-	[SIM_STEP_MOVE_NOMEM] = {"move-nomem", ENOMEM, true},
-	[SIM_STEP_MOVE_SHARED] = {"move-shared", EACCES, true},
-	[SIM_STEP_RESTORE] = {"restore", ENOMEM, false},
-	[SIM_STEP_VACATE] = {"vacate", ENOMEM, false},
-	/* Steps of the lifecycle, which only the core knows. */
-	[SIM_STEP_FIRST_LIFECYCLE] = {"going-offline", EBUSY, false},
-	{"going-online", EBUSY, false},
-	{"structures", ENOMEM, false},
-	{"close", EIO, false},
-	{"drain", EIO, false},
-	{"release", EIO, false},
-	{"wait", EIO, false},
-	{"migrate", EIO, false},
-	{"verify", EIO, false},
-	{"online", EIO, false},
-	{"commit", EIO, false},
-	{"rollback", EIO, false},
-};
+#define EVERY_STEP  ((unsigned int)SN_FAULT_COUNT)
+#define USUAL_ERROR UINT16_MAX /* of EVERY_STEP: each step its own */
 
 static const struct {
 	const char *name;
@@ -69,8 +45,8 @@ static const struct {
 };
 
 struct fault {
-	unsigned int step;
-	int error; /* 0: a delay */
+	unsigned int step; /* enum sn_fault_point, or EVERY_STEP */
+	int error;	   /* 0: a delay */
 	unsigned int delay_ms;
 	uint64_t countdown;    /* fires when it reaches 0, then is gone; 0: by probability */
 	uint32_t probability;  /* of PROBABILITY_ONE */
@@ -111,12 +87,22 @@ static size_t word_length(const char *p)
 	return n;
 }
 
+static const char *step_name(unsigned int step)
+{
+	return step == EVERY_STEP ? "all" : sn_fault_info[step].name;
+}
+
+static bool can(unsigned int step, uint8_t kind)
+{
+	return step == EVERY_STEP || (sn_fault_info[step].kind & kind) != 0;
+}
+
 static int read_step(struct reader *r, unsigned int *step)
 {
 	size_t len = word_length(r->p);
 
-	for (unsigned int i = 0; i < SN_ARRAY_SIZE(steps); i++) {
-		if (strlen(steps[i].name) != len || strncmp(steps[i].name, r->p, len) != 0)
+	for (unsigned int i = 0; i <= EVERY_STEP; i++) {
+		if (strlen(step_name(i)) != len || strncmp(step_name(i), r->p, len) != 0)
 			continue;
 		*step = i;
 		r->p += len;
@@ -214,9 +200,9 @@ static int read_delay(struct reader *r, struct fault *f)
 
 	if (error != 0)
 		return error;
-	if (steps[f->step].page)
+	if (!can(f->step, SN_FAULT_DELAYS))
 		return complain(r, "fault: \"%s\" cannot be delayed, \"move\" can",
-				steps[f->step].name);
+				step_name(f->step));
 	if (*r->p++ != '=')
 		return complain(r, "fault: delay:STEP=MILLISECONDS expected");
 	error = read_number(r, "the delay", MAX_DELAY_MS, &ms);
@@ -239,7 +225,7 @@ static int read_fault(struct reader *r, struct fault *f)
 	error = read_step(r, &f->step);
 	if (error != 0)
 		return error;
-	f->error = steps[f->step].usual;
+	f->error = f->step == EVERY_STEP ? USUAL_ERROR : sn_fault_info[f->step].usual;
 	if (*r->p == '=') {
 		r->p++;
 		if (word_length(r->p) == 3 && strncmp(r->p, "off", 3) == 0) {
@@ -249,6 +235,9 @@ static int read_fault(struct reader *r, struct fault *f)
 		}
 		error = read_error(r, &f->error);
 	}
+	if (error == 0 && !can(f->step, SN_FAULT_FAILS))
+		return complain(r, "fault: \"%s\" cannot fail, it can be delayed",
+				step_name(f->step));
 	return error != 0 ? error : read_when(r, f);
 }
 
@@ -283,12 +272,19 @@ static unsigned int nr_armed(void)
 	return atomic_load_explicit(&armed.nr, memory_order_relaxed);
 }
 
+/* The core asks while there is something to ask for. */
+static void set_nr_armed(unsigned int nr)
+{
+	atomic_store_explicit(&armed.nr, nr, memory_order_relaxed);
+	__atomic_store_n(sim.fault_hook, nr == 0 ? NULL : sim_fault, __ATOMIC_RELAXED);
+}
+
 static void remove_fault(unsigned int i)
 {
 	unsigned int last = nr_armed() - 1;
 
 	armed.fault[i] = armed.fault[last];
-	atomic_store_explicit(&armed.nr, last, memory_order_relaxed);
+	set_nr_armed(last);
 }
 
 static unsigned int disarm(bool every_step, unsigned int step)
@@ -304,11 +300,19 @@ static unsigned int disarm(bool every_step, unsigned int step)
 	return count;
 }
 
+static const char *error_name(int error)
+{
+	for (size_t i = 0; i < SN_ARRAY_SIZE(errors); i++)
+		if (errors[i].value == error)
+			return errors[i].name;
+	return "";
+}
+
 /* Appends what was done with one fault to the message. */
 static void describe(const struct fault *f, unsigned int disarmed, char *message, size_t size)
 {
 	size_t used = strlen(message);
-	const char *name = steps[f->step].name;
+	const char *name = step_name(f->step);
 
 	message += used;
 	size -= used;
@@ -318,9 +322,10 @@ static void describe(const struct fault *f, unsigned int disarmed, char *message
 	}
 	if (f->error == 0)
 		snprintf(message, size, " delay:%s=%u", name, f->delay_ms);
-	for (size_t i = 0; i < SN_ARRAY_SIZE(errors); i++)
-		if (errors[i].value == f->error)
-			snprintf(message, size, " %s=%s", name, errors[i].name);
+	if (f->error == USUAL_ERROR)
+		snprintf(message, size, " %s", name);
+	if (error_name(f->error)[0] != '\0')
+		snprintf(message, size, " %s=%s", name, error_name(f->error));
 	used = strlen(message);
 	message += used;
 	size -= used;
@@ -349,11 +354,24 @@ static int arm_list(const struct fault *list, unsigned int nr, char *message, si
 			disarmed = disarm(false, list[i].step);
 		} else {
 			armed.fault[nr_armed()] = list[i];
-			atomic_store_explicit(&armed.nr, nr_armed() + 1, memory_order_relaxed);
+			set_nr_armed(nr_armed() + 1);
 		}
 		describe(&list[i], disarmed, message, size);
 	}
 	return 0;
+}
+
+static void list_steps(char *message, size_t size)
+{
+	size_t used = (size_t)snprintf(message, size, "steps:");
+
+	for (unsigned int i = 0; i < EVERY_STEP && used < size; i++)
+		used += (size_t)(can(i, SN_FAULT_FAILS)
+					 ? snprintf(message + used, size - used, " %s=%s",
+						    step_name(i),
+						    error_name(sn_fault_info[i].usual))
+					 : snprintf(message + used, size - used, " delay:%s",
+						    step_name(i)));
 }
 
 int sim_fault_arm(const char *spec, char *message, size_t message_size)
@@ -373,6 +391,10 @@ int sim_fault_arm(const char *spec, char *message, size_t message_size)
 		nr = disarm(true, 0);
 		sim_unlock(&armed.lock);
 		snprintf(message, message_size, "disarmed: %u", nr);
+		return 0;
+	}
+	if (strcmp(spec, "list") == 0) {
+		list_steps(message, message_size);
 		return 0;
 	}
 	error = read_spec(&r, list, &nr);
@@ -404,8 +426,15 @@ static bool fires(unsigned int i)
 	return --f->countdown == 0;
 }
 
-/* What happens at this passage of `step`: every fault armed there sees it. */
-static int pass(unsigned int step, unsigned int *delay_ms)
+static bool concerns(const struct fault *f, enum sn_fault_point point)
+{
+	if (f->step == EVERY_STEP)
+		return can(point, f->error != 0 ? SN_FAULT_FAILS : SN_FAULT_DELAYS);
+	return f->step == point;
+}
+
+/* What happens at this passage of a point: every fault armed there sees it. */
+static int pass(enum sn_fault_point point, unsigned int *delay_ms)
 {
 	int error = 0;
 
@@ -413,9 +442,11 @@ static int pass(unsigned int step, unsigned int *delay_ms)
 	for (unsigned int i = nr_armed(); i-- > 0;) {
 		struct fault f = armed.fault[i];
 
-		if (f.step != step || !fires(i))
+		if (!concerns(&f, point) || !fires(i))
 			continue;
-		if (f.error != 0)
+		if (f.error == USUAL_ERROR)
+			error = -sn_fault_info[point].usual;
+		else if (f.error != 0)
 			error = -f.error;
 		else
 			*delay_ms += f.delay_ms;
@@ -441,44 +472,23 @@ static void sleep_ms(unsigned int ms)
 		continue;
 }
 
-static int pass_step(unsigned int step)
+int sim_fault(enum sn_fault_point point)
 {
 	unsigned int delay_ms = 0;
 	int error;
 
 	if (nr_armed() == 0)
 		return 0;
-	error = pass(step, &delay_ms);
+	error = pass(point, &delay_ms);
 	if (delay_ms > 0)
 		sleep_ms(delay_ms);
 	return error;
 }
 
-int sim_fault(enum sim_step step)
-{
-	return pass_step(step);
-}
-
-int sim_fault_page(enum sim_step step)
-{
-	unsigned int none = 0;
-
-	return nr_armed() == 0 ? 0 : pass(step, &none);
-}
-
-int sim_fault_step(const char *name)
-{
-	if (nr_armed() == 0)
-		return 0;
-	for (unsigned int i = SIM_STEP_FIRST_LIFECYCLE; i < SN_ARRAY_SIZE(steps); i++)
-		if (strcmp(steps[i].name, name) == 0)
-			return pass_step(i);
-	return 0;
-}
-
 void sim_fault_reset(void)
 {
 	memset(&armed, 0, sizeof(armed));
+	set_nr_armed(0);
 }
 
 void sim_fault_lock(void)

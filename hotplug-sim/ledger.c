@@ -225,7 +225,7 @@ int sim_populate(void *addr, size_t len, unsigned int node)
 
 	if (!is_simulated(node))
 		return -EINVAL;
-	error = sim_fault(SIM_STEP_POPULATE);
+	error = sim_fault(SN_FAULT_POPULATE);
 	if (error == 0)
 		error = sim_ledger_reserve(addr, len);
 	if (error != 0)
@@ -275,7 +275,7 @@ int sim_bind_range(void *addr, size_t len, unsigned int node, const struct sn_no
 	(void)addr, (void)len; /* every range of a node is bound alike */
 	if (!is_simulated(node))
 		return -EINVAL;
-	error = sim_fault(SIM_STEP_BIND);
+	error = sim_fault(SN_FAULT_BIND);
 	if (error != 0)
 		return error;
 	sim_lock(&ledger.lock);
@@ -307,11 +307,11 @@ static enum fate fate_of_error(int error)
 static void move_page(uint8_t *byte, unsigned int target, int error, struct sn_move_result *result)
 {
 	if (error == 0)
-		error = sim_fault_page(SIM_STEP_MOVE_BUSY);
+		error = sim_fault(SN_FAULT_MOVE_BUSY);
 	if (error == 0)
-		error = sim_fault_page(SIM_STEP_MOVE_SHARED);
+		error = sim_fault(SN_FAULT_MOVE_SHARED);
 	if (error == 0)
-		error = sim_fault_page(SIM_STEP_MOVE_NOMEM);
+		error = sim_fault(SN_FAULT_MOVE_NOMEM);
 	if (error == 0 && room_pages(target) == 0)
 		error = -ENOMEM;
 	switch (fate_of_error(error)) {
@@ -342,7 +342,7 @@ int sim_move(void *addr, size_t len, unsigned int target, struct sn_move_result 
 
 	if (!is_simulated(target) || !window_offset((uintptr_t)addr, len, &offset))
 		return -EINVAL;
-	error = sim_fault(SIM_STEP_MOVE);
+	error = sim_fault(SN_FAULT_MOVE);
 	if (error == -EPERM || error == -ENOSYS)
 		return error;
 	sim_lock(&ledger.lock);
@@ -363,8 +363,11 @@ int sim_move(void *addr, size_t len, unsigned int target, struct sn_move_result 
 
 int sim_query(void *addr, size_t npages, int *nodes)
 {
+	int error = sim_fault(SN_FAULT_QUERY);
 	size_t i = 0;
 
+	if (error != 0)
+		return error;
 	sim_lock(&ledger.lock);
 	for_each_page(byte, page, addr, npages << SN_PAGE_SHIFT)
 	{

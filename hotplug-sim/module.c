@@ -43,6 +43,7 @@ static int discover(const struct sn_module_args *args, struct sn_topology *topol
 	memset(topology, 0, sizeof(*topology));
 	sim.meta_alloc = args->meta_alloc;
 	sim.window_base = args->window_base;
+	sim.fault_hook = args->fault_hook;
 	sim.first_index = args->first_index;
 	sim_ledger_reset();
 	sim_vacate_reset();
@@ -94,5 +95,4 @@ __attribute__((visibility("default"))) const struct sn_module slabnode_module = 
 	.fork_prepare = fork_prepare,
 	.fork_parent = fork_parent,
 	.fault = sim_fault_arm,
-	.step = sim_fault_step,
 };

@@ -22,6 +22,7 @@
 struct sim {
 	void *(*meta_alloc)(size_t size);
 	uintptr_t (*window_base)(void);
+	int (**fault_hook)(enum sn_fault_point point);
 	unsigned int first_index;
 	unsigned int nr_nodes;
 	size_t capacity[SN_MAX_NODES + 1]; /* by node index, bytes */
@@ -77,26 +78,12 @@ void sim_vacate_reset(void);
 int sim_threads_init(void); /* after sim_topology_read() */
 unsigned int sim_thread_node(void);
 
-/* fault.c.  The steps that the simulator itself performs; the rest are the core's. */
-enum sim_step {
-	SIM_STEP_POPULATE,
-	SIM_STEP_BIND,
-	SIM_STEP_MOVE,
-	SIM_STEP_MOVE_BUSY,
-	SIM_STEP_MOVE_NOMEM,
-	SIM_STEP_MOVE_SHARED,
-	SIM_STEP_RESTORE,
-	SIM_STEP_VACATE,
-	SIM_STEP_FIRST_LIFECYCLE,
-};
-
+/* fault.c */
 int sim_fault_arm(const char *spec, char *message, size_t message_size);
-/* At a step: the armed delay (so call it with no lock held), then 0 or the armed error. */
-int sim_fault(enum sim_step step);
-/* For one page of a move, under the ledger's lock: never delays. */
-int sim_fault_page(enum sim_step step);
-/* At a step of the lifecycle, by name. */
-int sim_fault_step(const char *name);
+/* At a fault point, the ledger's own and, as sn_fault_hook, the core's: sleeps for the armed delay,
+ * then returns 0 or the armed error.  Points of a page never sleep: they are passed under the
+ * ledger's lock. */
+int sim_fault(enum sn_fault_point point);
 void sim_fault_reset(void);
 void sim_fault_lock(void);
 void sim_fault_unlock(void);

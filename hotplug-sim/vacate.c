@@ -90,7 +90,7 @@ int sim_vacate(void *addr, size_t len, unsigned int node)
 {
 	uintptr_t start = (uintptr_t)addr, end = start + len;
 	size_t before, after;
-	int error = sim_fault(SIM_STEP_VACATE);
+	int error = sim_fault(SN_FAULT_VACATE);
 
 	(void)node;
 	if (error == 0)
@@ -116,7 +116,7 @@ int sim_vacate(void *addr, size_t len, unsigned int node)
 int sim_restore(void *addr, size_t len, unsigned int node)
 {
 	uintptr_t start = (uintptr_t)addr, end = start + len;
-	int error = sim_fault(SIM_STEP_RESTORE);
+	int error = sim_fault(SN_FAULT_RESTORE);
 
 	(void)node;
 	if (error != 0 || len == 0)

@@ -18,7 +18,7 @@
 #define MAX_NODE_NUMBER 1000000
 #define MAX_TIMEOUT_MS	((uint64_t)1000 * 60 * 60 * 24 * 365)
 #define MAX_STALL_MS	60000
-#define MAX_FAULT_TEXT	256
+#define MAX_FAULT_TEXT	2048
 
 struct option {
 	char *key, *value;

@@ -238,8 +238,6 @@ __attribute__((constructor(101))) void sn_start(void)
 	sn_exit_stats_prepare();
 	sn_topology_start();
 	start_core();
-	if (sn_module != NULL)
-		sn_step_hook = sn_module->step;
 	configure_control();
 	/* May allocate; by now that works. */
 	pthread_atfork(fork_prepare, fork_parent, fork_child);

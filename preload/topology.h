@@ -10,9 +10,10 @@
 #ifndef SLABNODE_TOPOLOGY_H
 #define SLABNODE_TOPOLOGY_H
 
+#include "../core/fault.h"
 #include "../core/placement.h"
 
-#define SN_MODULE_VERSION 1
+#define SN_MODULE_VERSION 2
 
 struct sn_topology_node {
 	int os_number;
@@ -47,7 +48,8 @@ struct sn_module_args {
 	void (*warn)(const char *key, const char *message);
 	/* The window of addresses in which all ranges lie: set before the first populate. */
 	uintptr_t (*window_base)(void);
-	/* Calls fn for each [addr, len) that was bound for `node` (bind_range), to re-bind. */
+	/* The core's sn_fault_hook, for a module that injects faults. */
+	int (**fault_hook)(enum sn_fault_point point);
 };
 
 struct sn_module {
@@ -64,15 +66,6 @@ struct sn_module {
 	/* Moves the rest of the process off the node (real nodes): --whole-process. */
 	int (*move_process)(unsigned int from, const struct sn_nodemask *to,
 			    struct sn_move_result *result);
-	/*
-	 * Called by the core at named steps of the lifecycle, with no lock held: sleeps for an
-	 * armed delay, then returns 0, or the armed failure as a negative errno value.  Names:
-	 * the GOING_ notifications "going-offline" and "going-online" (a failure is a veto),
-	 * "structures" (a node's own structures are about to be built), the phases of
-	 * sn_phase_name(), "online" (about to be published).  Of "commit" and "rollback", which
-	 * cannot fail, only delays make sense.  Unknown names never fail.  Simulation only.
-	 */
-	int (*step)(const char *name);
 };
 
 extern const struct sn_module slabnode_module;

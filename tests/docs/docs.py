@@ -270,14 +270,14 @@ def functions():
 
 def faults():
     text = read("hotplug-sim/fault.c")
-    steps = re.search(r"\} steps\[\] = \{\n(.*?)\n\};", text, re.S).group(1)
+    steps = read("core/fault.c")
     errors = re.search(r"\} errors\[\] = \{\n(.*?)\n\};", text, re.S).group(1)
     page = "\n".join(section("libslabnode.7", "SIMULATED TOPOLOGIES"))
-    told = page[page.index("Steps of the simulator"):]
-    macros = "\n".join(x for x in told.splitlines() if x.startswith("."))
+    told = page[page.index("Steps of memory"):]
+    macros = "\n".join(x for x in told.splitlines() if x.startswith((".Cm", ".Er")))
     known = set(re.findall(r"[a-z][a-z-]+|E[A-Z]+", macros)) - {"Cm", "Er"}
-    want = set(re.findall(r'\{"([a-z-]+)"', steps)) | set(re.findall(r'\{"(E[A-Z]+)"', errors))
-    if len(want) < 20:
+    want = set(re.findall(r'\{"([a-z-]+)", [A-Z]', steps)) | set(re.findall(r'\{"(E[A-Z]+)"', errors))
+    if len(want) < 60:
         fail(f"fault.c: only {len(want)} steps and errors were understood")
     check(compare("step or error", known, want, "libslabnode(7)"))
 

@@ -24,6 +24,8 @@ static struct slot slots[SLOTS];
 static _Atomic int stop;
 static _Atomic uint64_t operations, ids;
 static pthread_t workers[WORKERS];
+static bool takes_null; /* allocations may fail */
+static _Atomic uint64_t refused;
 static bool fixed_sizes; /* by slot, so that live bytes are equal at all times */
 static size_t largest = 2000;
 
@@ -46,9 +48,27 @@ static void resize(struct slot *s, size_t size)
 	size_t keep = (size < s->size ? size : s->size) & ~(size_t)7;
 	unsigned char *p = realloc(s->p, size);
 
+	if (p == NULL && takes_null) {
+		atomic_fetch_add(&refused, 1);
+		CHECK_INTACT(s->p, s->size, s->id);
+		return;
+	}
 	CHECK(p != NULL);
 	CHECK_INTACT(p, keep, s->id);
 	s->p = p;
+	s->size = size;
+}
+
+static void replace(struct slot *s, size_t size)
+{
+	free(s->p);
+	s->p = malloc(size);
+	s->size = size;
+	if (s->p != NULL)
+		return;
+	CHECK_MSG(takes_null, "malloc(%zu) gave nothing", size);
+	atomic_fetch_add(&refused, 1);
+	s->size = 0;
 }
 
 static void work_on(struct slot *s, uint64_t *seed)
@@ -60,13 +80,10 @@ static void work_on(struct slot *s, uint64_t *seed)
 	if (s->p != NULL && rnd(seed) % 5 == 0) {
 		resize(s, size);
 	} else {
-		free(s->p);
-		s->p = malloc(size);
-		CHECK_MSG(s->p != NULL, "malloc(%zu) gave nothing", size);
+		replace(s, size);
 	}
-	s->size = size;
 	s->id = atomic_fetch_add(&ids, 1);
-	fill(s->p, size, s->id);
+	fill(s->p, s->size, s->id);
 }
 
 static void *worker(void *arg)
@@ -166,6 +183,38 @@ static void faults(void)
 	CTL(0, "fault off");
 	for (int n = 0; n < api.max_node(); n++)
 		CTL(0, "online %d", n);
+	end_load();
+	check_settled();
+}
+
+/* Of what a storm tells of requests that failed: each line ends with "REASON (ERROR)". */
+static void check_reasons(char *told)
+{
+	for (char *line = strtok(told, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+		const char *error = strstr(line, " (E"), *step = strstr(line, "step ");
+
+		if (strncmp(line, "hotplugctl: step ", 17) == 0)
+			CHECK_MSG(error != NULL && step != NULL && error[-1] != ':', "%s", line);
+	}
+}
+
+/* One of a hundred steps of everything fails, one of a thousand takes its time. */
+static void faults_everywhere(void)
+{
+	unsigned long seed = seed_of_test();
+
+	start();
+	takes_null = true;
+	begin_load();
+	CTL(0, "fault all%%1,seed=%lu delay:all=1%%0.1,seed=%lu", seed, seed + 1);
+	ctl("storm --seed %lu --duration %lu --rate 40", seed, scaled(6));
+	check_reasons(ctl_out);
+	CTL(0, "fault off");
+	dprintf(1, "%lu operations, %lu refused\n", (unsigned long)operations,
+		(unsigned long)refused);
+	for (int n = 0; n < api.max_node(); n++)
+		CTL(0, "online %d", n);
+	takes_null = false;
 	end_load();
 	check_settled();
 }
@@ -514,6 +563,7 @@ static void idle_until(void)
 static const struct row rows[] = {
 	{"storm", storm},
 	{"faults", faults},
+	{"faults-everywhere", faults_everywhere},
 	{"rebind-retried", rebind_retried},
 	{"two-clients", two_clients},
 	{"client-killed", client_killed},

@@ -26,6 +26,7 @@ static char warning[512]; /* the last one */
 static int warnings;
 static _Atomic size_t meta_left = SIZE_MAX; /* allocations until meta_alloc fails */
 static char *window;
+static int (*fault_hook)(enum sn_fault_point point); /* the core's */
 
 static inline void *test_meta_alloc(size_t size)
 {
@@ -60,6 +61,7 @@ static inline struct sn_module_args test_args(const char *description, const cha
 		.meta_alloc = test_meta_alloc,
 		.warn = test_warn,
 		.window_base = test_window_base,
+		.fault_hook = &fault_hook,
 	};
 
 	warnings = 0;

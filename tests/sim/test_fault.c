@@ -7,7 +7,7 @@
 #include <time.h>
 
 static const struct sn_placement *p;
-static char message[400];
+static char message[2048];
 
 static void arm(const char *spec)
 {
@@ -157,21 +157,69 @@ static void test_delays(void **state)
 	assert_true(now_ms() - start >= 60);
 	start = now_ms();
 	arm("delay:commit=30 going-offline=EBUSY");
-	assert_int_equal(slabnode_module.step("commit"), 0);
+	assert_int_equal(fault_hook(SN_FAULT_COMMIT), 0);
 	assert_true(now_ms() - start >= 30);
 }
 
-static void test_steps_by_name(void **state)
+/* The core's steps come by its hook, which is there while something is armed. */
+static void test_hook(void **state)
 {
 	(void)state;
+	assert_null(fault_hook);
 	arm("going-offline structures@2");
-	assert_int_equal(slabnode_module.step("going-online"), 0);
-	assert_int_equal(slabnode_module.step("no such step"), 0);
-	assert_int_equal(slabnode_module.step("populate"), 0); /* not one of the core's */
-	assert_int_equal(slabnode_module.step("structures"), 0);
-	assert_int_equal(slabnode_module.step("structures"), -ENOMEM);
-	assert_int_equal(slabnode_module.step("going-offline"), -EBUSY);
-	assert_int_equal(slabnode_module.step("going-offline"), 0);
+	assert_int_equal(fault_hook(SN_FAULT_GOING_ONLINE), 0);
+	assert_int_equal(fault_hook(SN_FAULT_STRUCTURES), 0);
+	assert_int_equal(fault_hook(SN_FAULT_STRUCTURES), -ENOMEM);
+	assert_int_equal(fault_hook(SN_FAULT_GOING_OFFLINE), -EBUSY);
+	assert_null(fault_hook); /* all of it has struck */
+	arm("metadata=EIO@9");
+	assert_non_null(fault_hook);
+	arm("off");
+	assert_null(fault_hook);
+}
+
+/* Every step that can fail, with its usual error; every step that can be delayed. */
+static void test_all(void **state)
+{
+	uint64_t start;
+
+	(void)state;
+	arm("all%100,seed=7");
+	assert_string_equal(message, "armed: all%100,seed=7");
+	for (unsigned int i = 0; i < SN_FAULT_COUNT; i++)
+		assert_int_equal(fault_hook(i), sn_fault_info[i].kind & SN_FAULT_FAILS
+							? -sn_fault_info[i].usual
+							: 0);
+	arm("all=off");
+	assert_string_equal(message, "armed: all=off (1 disarmed)");
+	arm("all=EIO@2 commit=off");
+	assert_int_equal(fault_hook(SN_FAULT_COMMIT), 0); /* cannot fail, does not count */
+	assert_int_equal(fault_hook(SN_FAULT_RUN), 0);
+	assert_int_equal(fault_hook(SN_FAULT_DRAIN), -EIO);
+	assert_null(fault_hook);
+	arm("delay:all=20%100,seed=1");
+	start = now_ms();
+	assert_int_equal(fault_hook(SN_FAULT_MOVE_BUSY), 0); /* under a lock: never */
+	assert_true(now_ms() - start < 20);
+	assert_int_equal(fault_hook(SN_FAULT_COMMIT), 0);
+	assert_true(now_ms() - start >= 20);
+	arm("off");
+}
+
+static void test_list(void **state)
+{
+	(void)state;
+	arm("list");
+	assert_null(fault_hook);
+	assert_ptr_equal(strstr(message, "steps: "), message);
+	for (unsigned int i = 0; i < SN_FAULT_COUNT; i++) {
+		bool fails = (sn_fault_info[i].kind & SN_FAULT_FAILS) != 0;
+		char want[64];
+
+		assert_true(fails == (sn_fault_info[i].usual != 0));
+		snprintf(want, sizeof(want), fails ? " %s=E" : " delay:%s", sn_fault_info[i].name);
+		assert_non_null(strstr(message, want));
+	}
 }
 
 static void test_malformed(void **state)
@@ -210,6 +258,12 @@ static void test_malformed(void **state)
 		"delay:move=3600001",
 		"delay:move-busy=10",
 		"delay:nonsense=10",
+		"commit",
+		"commit=EIO",
+		"all=EWHAT",
+		"alls",
+		"delay:all",
+		"list off",
 		"populate; nonsense",
 		"off off",
 		"move=off@1",
@@ -260,7 +314,9 @@ int main(void)
 		cmocka_unit_test_setup(test_seeds_repeat, setup),
 		cmocka_unit_test_setup(test_moves, setup),
 		cmocka_unit_test_setup(test_delays, setup),
-		cmocka_unit_test_setup(test_steps_by_name, setup),
+		cmocka_unit_test_setup(test_hook, setup),
+		cmocka_unit_test_setup(test_all, setup),
+		cmocka_unit_test_setup(test_list, setup),
 		cmocka_unit_test_setup(test_malformed, setup),
 		cmocka_unit_test_setup(test_short_message_buffer, setup),
 	};

@@ -590,17 +590,19 @@ UNIT_TEST(online_whose_restore_fails)
 }
 
 static int veto_error;
-static const char *veto_step;
+static enum sn_fault_point veto_step = SN_FAULT_COUNT;
 
-static int veto(const char *name)
+static int veto(enum sn_fault_point point)
 {
-	return veto_step != NULL && strcmp(name, veto_step) == 0 ? veto_error : 0;
+	return point == veto_step ? veto_error : 0;
 }
 
 /* A failure at each step leaves the node exactly as it was, its policy included. */
 UNIT_TEST(failure_at_each_step_rolls_back)
 {
-	static const char *const steps[] = {"going-offline", "drain", "release", "migrate"};
+	static const enum sn_fault_point steps[] = {SN_FAULT_GOING_OFFLINE, SN_FAULT_CLOSE,
+						    SN_FAULT_DRAIN,	    SN_FAULT_RELEASE,
+						    SN_FAULT_MIGRATE,	    SN_FAULT_VERIFY};
 	struct sn_lifecycle_result result;
 	struct picture before, after;
 	void *p;
@@ -609,23 +611,24 @@ UNIT_TEST(failure_at_each_step_rolls_back)
 	p = hold(NODE, 5000);
 	sn_free(hold(NODE, 100));
 	unit_fill(p, 5000, 1);
-	sn_step_hook = veto;
+	sn_fault_hook = veto;
 	veto_error = -EIO;
 	for (size_t i = 0; i < SN_ARRAY_SIZE(steps); i++) {
 		unit_quiesce();
 		before = picture_of(NODE);
 		veto_step = steps[i];
 		CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), -EIO);
-		CHECK(strstr(result.message, steps[i]) != NULL);
+		CHECK(strstr(result.message, sn_fault_info[steps[i]].name) != NULL);
 		after = picture_of(NODE);
 		check_same(&before, &after);
 		check_allocates(NODE);
 		CHECK(unit_intact(p, 5000, 1));
 	}
-	veto_step = NULL;
+	veto_step = SN_FAULT_COUNT;
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
 	for (size_t i = 0; i < 3; i++) {
-		static const char *const online[] = {"going-online", "structures", "online"};
+		static const enum sn_fault_point online[] = {SN_FAULT_GOING_ONLINE,
+							     SN_FAULT_STRUCTURES, SN_FAULT_ONLINE};
 
 		veto_step = online[i];
 		CHECK_EQUAL(sn_online(NODE, false, &result), -EIO);
@@ -633,7 +636,7 @@ UNIT_TEST(failure_at_each_step_rolls_back)
 		CHECK(sn_malloc_node(64, NODE) == NULL);
 		CHECK(unit_intact(p, 5000, 1));
 	}
-	veto_step = NULL;
+	veto_step = SN_FAULT_COUNT;
 	CHECK_EQUAL(unit_online(NODE), 0);
 	check_allocates(NODE);
 }
@@ -837,7 +840,7 @@ UNIT_TEST(events_tell_the_story)
 		if (i == 1)
 			sn_cordon(FIRST, false, &(struct sn_lifecycle_result){0});
 		if (i == 4) /* a hundred milliseconds each: the rest by vetoes */
-			sn_step_hook = veto, veto_step = "drain", veto_error = -EBUSY;
+			sn_fault_hook = veto, veto_step = SN_FAULT_DRAIN, veto_error = -EBUSY;
 	}
 	CHECK(sn_event_next(0, &event));
 	CHECK_EQUAL(event.seq, sn_event_last() - SN_EVENTS + 1);

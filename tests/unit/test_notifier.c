@@ -91,9 +91,9 @@ static struct listener mem = {.name = "m", .refuse = NOTHING},
 /* The last step of the next online fails. */
 static bool fail_online;
 
-static int on_step(const char *name)
+static int on_step(enum sn_fault_point point)
 {
-	if (!fail_online || strcmp(name, "online") != 0)
+	if (!fail_online || point != SN_FAULT_ONLINE)
 		return 0;
 	fail_online = false;
 	return -ENOMEM;
@@ -125,7 +125,7 @@ UNIT_TEST(events_of_failure)
 	void *p;
 
 	unit_start(2);
-	sn_step_hook = on_step;
+	sn_fault_hook = on_step;
 	join_in(&mem, 0);
 	join_in(&node, -1);
 	p = sn_malloc_node(64, NODE);
@@ -293,7 +293,7 @@ UNIT_TEST(other_events_cannot_be_refused)
 	void *p;
 
 	unit_start(2);
-	sn_step_hook = on_step;
+	sn_fault_hook = on_step;
 	join_in(&mem, 0);
 	join_in(&node, 0);
 	for (unsigned int i = 0; i < 4; i++) {
@@ -361,7 +361,7 @@ UNIT_TEST(callbacks_allocate)
 	void *p;
 
 	unit_start(3);
-	sn_step_hook = on_step;
+	sn_fault_hook = on_step;
 	unit_cpu_node(NODE);
 	mem.inside = node.inside = use_allocator;
 	join_in(&mem, 0);
@@ -430,7 +430,7 @@ UNIT_TEST(callbacks_change_no_node)
 	void *p;
 
 	unit_start(3);
-	sn_step_hook = on_step;
+	sn_fault_hook = on_step;
 	mem.inside = node.inside = ask_for_changes;
 	join_in(&mem, 0);
 	join_in(&node, 0);

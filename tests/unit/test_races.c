@@ -101,6 +101,51 @@ UNIT_TEST(purge_during_online)
 	}
 }
 
+/* The same when the run cannot be made accessible again at that moment: it is not lost. */
+
+static _Thread_local bool restore_fails;
+static _Atomic int refusals;
+
+static int refuse_restore(enum sn_fault_point point)
+{
+	if (point != SN_FAULT_RESTORE || !restore_fails)
+		return 0;
+	atomic_fetch_add(&refusals, 1);
+	return -ENOMEM;
+}
+
+static void *free_without_restore(void *arg)
+{
+	restore_fails = true;
+	return free_thread(arg);
+}
+
+UNIT_TEST(purge_that_cannot_restore)
+{
+	pthread_t freeing, onlining;
+	void *p;
+
+	unit_start(3);
+	p = sn_malloc_node(3 * MIB, NODE);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
+	sn_fault_hook = refuse_restore;
+	machine.on_vacate = hold_vacate;
+	freeing = unit_thread(free_without_restore, p);
+	onlining = unit_thread(online_thread, NULL);
+	unit_join(freeing);
+	unit_join(onlining);
+	machine.on_vacate = NULL;
+	CHECK(atomic_load(&refusals) > 0);
+	use_memory(NODE);
+	p = sn_malloc_node(3 * MIB, NODE);
+	CHECK(p != NULL);
+	memset(p, 2, 3 * MIB);
+	sn_free(p);
+	unit_quiesce();
+	/* All free again: no run is missing that would keep its segment. */
+	CHECK_EQUAL(sn_nodes[NODE]->nr_headers, 0);
+}
+
 /* --- an offline that begins while a rebalance still brings pages back --- */
 
 static _Atomic int moving, offline_done;
@@ -159,11 +204,11 @@ UNIT_TEST(offline_during_rebalance)
 
 /* --- a stand-in whose own offline is vetoed while the node that it stands in for returns --- */
 
-static int veto_and_online(const char *name)
+static int veto_and_online(enum sn_fault_point point)
 {
-	if (strcmp(name, "going-offline") != 0)
+	if (point != SN_FAULT_GOING_OFFLINE)
 		return 0;
-	sn_step_hook = NULL;
+	sn_fault_hook = NULL;
 	CHECK_EQUAL(unit_online(NODE), 0);
 	return -EPERM;
 }
@@ -181,7 +226,7 @@ UNIT_TEST(veto_of_the_stand_in)
 	standin = atomic_load(&sn_standin[NODE]);
 	for (unsigned int i = 0; i < 400; i++)
 		sn_free(p[i]); /* into the stand-in's arrays */
-	sn_step_hook = veto_and_online;
+	sn_fault_hook = veto_and_online;
 	CHECK_EQUAL(unit_offline(standin, SN_MIGRATE, -1, NULL), -EPERM);
 	CHECK_EQUAL(unit_state(standin), SN_ONLINE);
 	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
@@ -515,6 +560,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(online_during_the_tail_of_an_offline),
 		cmocka_unit_test(purge_during_online),
+		cmocka_unit_test(purge_that_cannot_restore),
 		cmocka_unit_test(offline_during_rebalance),
 		cmocka_unit_test(veto_of_the_stand_in),
 		cmocka_unit_test(join_and_the_opposite),

@@ -137,8 +137,12 @@ static void put_page(uint8_t *entry, unsigned int node)
 }
 
 /* Whether this call is the one that fails. */
-static int fails(int *countdown)
+static int fails(int *countdown, enum sn_fault_point point)
 {
+	int error = sn_fault(point);
+
+	if (error != 0)
+		return error;
 	if (*countdown > 0 && --*countdown == 0)
 		return machine.error != 0 ? machine.error : -ENOMEM;
 	return 0;
@@ -168,7 +172,7 @@ static int populate(void *addr, size_t len, unsigned int node)
 	int error;
 
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
-	error = fails(&machine.fail_populate);
+	error = fails(&machine.fail_populate, SN_FAULT_POPULATE);
 	for (size_t i = 0; error == 0 && i < npages; i++) {
 		unsigned int target = landing(node);
 
@@ -199,7 +203,7 @@ static int bind_range(void *addr, size_t len, unsigned int node, const struct sn
 	(void)addr, (void)len;
 	atomic_fetch_add(&machine.binds, 1);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
-	error = fails(&machine.fail_bind);
+	error = fails(&machine.fail_bind, SN_FAULT_BIND);
 	if (error == 0) {
 		policy[node] = *allowed;
 		has_policy[node] = true;
@@ -217,15 +221,17 @@ static int move(void *addr, size_t len, unsigned int target, struct sn_move_resu
 	if (machine.on_move != NULL)
 		machine.on_move(target);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
-	error = fails(&machine.fail_move);
+	error = fails(&machine.fail_move, SN_FAULT_MOVE);
 	for (size_t i = 0; error == 0 && i < len >> SN_PAGE_SHIFT; i++) {
 		if (entry[i] == 0) {
 			result->absent++;
 		} else if (entry[i] == target) {
 			result->moved++;
-		} else if (machine.pages_busy) {
+		} else if (machine.pages_busy || sn_fault(SN_FAULT_MOVE_BUSY) != 0) {
 			result->busy++;
-		} else if (room_pages(target) == 0) {
+		} else if (sn_fault(SN_FAULT_MOVE_SHARED) != 0) {
+			result->shared++;
+		} else if (room_pages(target) == 0 || sn_fault(SN_FAULT_MOVE_NOMEM) != 0) {
 			result->no_room++;
 		} else {
 			put_page(&entry[i], target);
@@ -239,7 +245,10 @@ static int move(void *addr, size_t len, unsigned int target, struct sn_move_resu
 static int query(void *addr, size_t npages, int *nodes)
 {
 	uint8_t *entry = entry_of(addr);
+	int error = sn_fault(SN_FAULT_QUERY);
 
+	if (error != 0)
+		return error;
 	atomic_fetch_add(&machine.queried, npages);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
 	for (size_t i = 0; i < npages; i++)
@@ -268,6 +277,8 @@ static int vacate(void *addr, size_t len, unsigned int node)
 	atomic_fetch_add(&machine.vacates, 1);
 	if (machine.on_vacate != NULL)
 		machine.on_vacate(node);
+	if (sn_fault(SN_FAULT_VACATE) != 0)
+		return -ENOMEM;
 	return mprotect(addr, len, PROT_NONE) == 0 ? 0 : -errno;
 }
 
@@ -278,7 +289,7 @@ static int restore(void *addr, size_t len, unsigned int node)
 	(void)node;
 	atomic_fetch_add(&machine.restores, 1);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
-	error = fails(&machine.fail_restore);
+	error = fails(&machine.fail_restore, SN_FAULT_RESTORE);
 	sn_lock_release(&ledger_lock, SN_RANK_SIMULATION);
 	if (error != 0)
 		return error;

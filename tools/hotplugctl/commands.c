@@ -87,8 +87,10 @@ const struct command commands[] = {
 	 OPT_SEED | OPT_DURATION | OPT_RATE | OPT_REQUESTS | OPT_CLIENTS | OPT_POLICY, 0, 0, NULL,
 	 run_storm},
 	{"fault", "SPEC", "arms a fault (simulated topologies only)",
-	 "SPEC is passed to the process as it is; libslabnode(7) lists the faults.", 0, 1, -1, NULL,
-	 run_fault},
+	 "SPEC is passed to the process as it is; 'fault list' names the steps, libslabnode(7) "
+	 "tells\n"
+	 "about them.",
+	 0, 1, -1, NULL, run_fault},
 	{"options", TABLE_SYNOPSIS, "the library's options and their values",
 	 "As the process has understood its environment.\n"
 	 "Columns: PID COMMAND NAME TYPE VALUE DEFAULT HELP.",
