@@ -335,13 +335,16 @@ void sn_show_plan(struct sn_reply *reply, const struct sn_plan *plan)
 	sn_json_u64(reply, "cached_bytes", plan->cached_bytes);
 	sn_json_u64(reply, "live_bytes", plan->live_bytes);
 	sn_json_u64(reply, "metadata_bytes", plan->metadata_bytes);
-	sn_json_u64(reply, "to_move_bytes", plan->to_move_bytes);
 	sn_json_u64(reply, "released_bytes", plan->released_bytes);
+	sn_json_u64(reply, "evict_bytes", plan->evict_bytes);
+	sn_json_u64(reply, "evict_objects", plan->evict_objects);
+	sn_json_u64(reply, "to_move_bytes", plan->to_move_bytes);
 	sn_json_open_array(reply, "targets");
 	for (unsigned int i = 0; i < plan->nr_targets; i++) {
 		sn_json_open_object(reply, NULL);
 		show_node_number(reply, "node", plan->target[i].node);
 		sn_json_size(reply, "free_bytes", plan->target[i].free_bytes);
+		sn_json_u64(reply, "reclaimable_bytes", plan->target[i].reclaimable_bytes);
 		sn_json_close_object(reply);
 	}
 	sn_json_close_array(reply);

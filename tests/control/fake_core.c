@@ -313,6 +313,11 @@ int sn_plan(unsigned int node, struct sn_plan *plan)
 	return 0;
 }
 
+void sn_plan_obstacle(struct sn_plan *plan, const char *what)
+{
+	plan->obstacle[plan->nr_obstacles++] = what;
+}
+
 int sn_drain(unsigned int node, bool evict, struct sn_drain_result *result)
 {
 	result->drained_objects = node == SN_NODE_NONE ? 100 : 1;

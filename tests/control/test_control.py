@@ -297,7 +297,8 @@ class Commands(Base):
         self.assertEqual((answer["ok"], answer["already"]), (True, True))
         answer = self.ask("plan 2")
         self.assertEqual((answer["ok"], answer["feasible"], answer["targets"]),
-                         (True, True, [{"node": 0, "free_bytes": None}]))
+                         (True, True, [{"node": 0, "free_bytes": None,
+                                         "reclaimable_bytes": 0}]))
         self.assertEqual(self.ask("drain")["drained_objects"], 100)
         self.assertEqual(self.ask("drain 1 2")["drained_objects"], 2)
         self.assertEqual(self.ask("fault good at=2")["fault"], "good at=2")
