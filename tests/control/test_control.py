@@ -247,6 +247,13 @@ class Commands(Base):
         self.assertEqual([row["cache"] for row in holders], ["large", "odd \\\n name"])
         self.assertEqual(holders[0], {"cache": "large", "objects": 2, "slabs": 0, "bytes": 1000})
 
+    def test_why_names_sites(self):
+        answer = self.ask("why 1")
+        self.assertEqual(answer["sampling"], {"mean_bytes": 4096, "dropped": 3, "more_sites": 1})
+        self.assertEqual(answer["sites"], [{"objects": 2, "bytes": 8192,
+                                            "frames": ["0x7f00deadbeef", "0x0", "0x10"]}])
+        self.assertNotIn("sites", self.ask("why 0"))
+
     def test_offline_one(self):
         client = self.process.client()
         answer = client.ask("offline 5 timeout=2.5 max-stall=7 to=0,1-2")
