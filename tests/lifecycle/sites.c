@@ -11,7 +11,11 @@
 #define SMALL  120000
 #define MIDDLE 6000
 #define RUNS   300
-#define SITE   __attribute__((noinline, noclone, noipa))
+#if __has_attribute(noipa)
+#define SITE __attribute__((noipa)) /* no copy under another name */
+#else
+#define SITE __attribute__((noinline))
+#endif
 
 void *allocated_small(size_t size);
 void *allocated_middle(size_t size);
