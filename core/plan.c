@@ -94,7 +94,7 @@ static void name_obstacles(struct sn_plan *plan, int move_error)
 	const struct sn_node *node = sn_nodes[plan->node];
 	struct sn_transition_info info;
 
-	if (!node->allowed)
+	if (!node->allowed && sn_counter_read(node->mapped_pages) == 0)
 		sn_plan_obstacle(plan, "the node is not allowed to this process");
 	if (sn_transition_info(plan->node, &info))
 		sn_plan_obstacle(plan, "another transition of the node is under way");
