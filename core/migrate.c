@@ -247,7 +247,7 @@ static void count_left(struct sn_migration *m, char *addr, size_t npages)
 {
 	int where[UNIT_PAGES];
 
-	(void)batch;
+	m->proof_pages += npages;
 	if (look_at(m, addr, npages, where))
 		for (size_t i = 0; i < npages; i++)
 			m->left_pages += is_to_move(m, where[i]);
