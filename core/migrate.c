@@ -257,11 +257,10 @@ static void count_kept(struct sn_migration *m, char *addr, size_t npages)
 {
 	int where[UNIT_PAGES];
 
-	if (look_at(m, addr, npages, where) == 0)
-		return;
-	for (size_t i = 0; i < npages; i++)
-		m->left_pages +=
-			is_wanted(m, where[i]) && !m->released(m->arg, addr + (i << SN_PAGE_SHIFT));
+	if (look_at(m, addr, npages, where))
+		for (size_t i = 0; i < npages; i++)
+			m->left_pages += is_to_move(m, where[i]) &&
+					 !m->released(m->arg, addr + (i << SN_PAGE_SHIFT));
 }
 
 void sn_migrate_dry_run(struct sn_migration *m)
