@@ -8,6 +8,7 @@
 #include "core.h"
 #include "large.h"
 #include "lifecycle.h"
+#include "sites.h"
 #include "slab.h"
 
 #include <string.h>
@@ -177,7 +178,7 @@ static SN_COLD void *direct_alloc(struct sn_thread *self, unsigned int cache)
 	return object;
 }
 
-SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
+static void *alloc_slow(unsigned int cache)
 {
 	struct sn_thread *self = &sn_self;
 	void *object;
@@ -192,6 +193,15 @@ SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 	object = refill(self, cache);
 	if (sn_slow_hook != NULL)
 		sn_slow_hook((size_t)sn_caches[cache].size * sn_caches[cache].array_limit / 2);
+	return object;
+}
+
+SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
+{
+	void *object = alloc_slow(cache);
+
+	if (sn_unlikely(sn_sites_on) && object != NULL)
+		sn_sites_alloc(object, sn_caches[cache].size);
 	return object;
 }
 
@@ -216,7 +226,7 @@ static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
 	}
 }
 
-SN_NOINLINE void *sn_alloc_large(size_t size, size_t align, bool zero)
+static void *alloc_large(size_t size, size_t align, bool zero)
 {
 	struct sn_thread *self = &sn_self;
 	unsigned int home;
@@ -237,6 +247,20 @@ SN_NOINLINE void *sn_alloc_large(size_t size, size_t align, bool zero)
 	return p;
 }
 
+static void sample_large(void *p, size_t size)
+{
+	if (sn_unlikely(sn_sites_on) && p != NULL)
+		sn_sites_alloc(p, sn_pages_for(sn_max(size, (size_t)1)) << SN_PAGE_SHIFT);
+}
+
+SN_NOINLINE void *sn_alloc_large(size_t size, size_t align, bool zero)
+{
+	void *p = alloc_large(size, align, zero);
+
+	sample_large(p, size);
+	return p;
+}
+
 void *sn_malloc_node(size_t size, unsigned int node)
 {
 	void *p = NULL;
@@ -253,6 +277,7 @@ void *sn_malloc_node(size_t size, unsigned int node)
 		return sn_alloc_cache_node(sn_size_class(size), node);
 	if (p == NULL)
 		errno = ENOMEM;
+	sample_large(p, size);
 	return p;
 }
 
@@ -264,6 +289,8 @@ void *sn_alloc_cache_node(unsigned int cache, unsigned int node)
 		errno = sn_node_usable(sn_nodes[node]) ? ENOMEM : EBUSY;
 		return NULL;
 	}
+	if (sn_unlikely(sn_sites_on))
+		sn_sites_alloc(object, sn_caches[cache].size);
 	return object;
 }
 
@@ -347,6 +374,8 @@ SN_NOINLINE void sn_free_slow(void *p)
 	home = sn_segmap_entry(p);
 	if (sn_unlikely(home == SN_NODE_NONE))
 		sn_fatal("free of a pointer that is not from this allocator", p);
+	if (sn_unlikely(sn_sites_on))
+		sn_sites_free(p);
 	cache = cache_of(p, home);
 	if (cache != 0)
 		free_object(&sn_self, p, home, cache);
@@ -391,6 +420,21 @@ static bool fits_in_place(size_t have, size_t size)
 	return size <= have && (size >= have / 2 || have <= 32);
 }
 
+/* A block that stays keeps its sample, one that has moved is a new allocation. */
+static SN_COLD void *resize_sampled(void *p, size_t have, size_t size)
+{
+	struct sn_sample sample = sn_sites_take(p);
+	void *q = sn_large_resize(p, have, size);
+
+	if (q == NULL)
+		sn_sites_put_back(p, have, sample);
+	else if (q == p)
+		sn_sites_put_back(p, sn_large_size(p), sample);
+	else
+		sample_large(q, size);
+	return q;
+}
+
 void *sn_realloc(void *p, size_t size)
 {
 	size_t have = sn_usable_size(p);
@@ -399,7 +443,8 @@ void *sn_realloc(void *p, size_t size)
 	if (fits_in_place(have, size))
 		return p;
 	if (have > SN_CLASS_MAX && size > SN_CLASS_MAX) {
-		q = sn_large_resize(p, have, size);
+		q = sn_unlikely(sn_sites_on) ? resize_sampled(p, have, size)
+					     : sn_large_resize(p, have, size);
 		if (q != NULL)
 			return q;
 	}

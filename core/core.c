@@ -5,6 +5,7 @@
 
 #include "cache.h"
 #include "rseq.h"
+#include "sites.h"
 #include "stats.h"
 #include "table.h"
 
@@ -44,6 +45,8 @@ bool sn_core_start(const struct sn_core_config *config)
 	unsigned int nr_cpus = config->nr_cpus;
 
 	sn_hardened = config->hardened;
+	if (config->sample > 0)
+		sn_sites_start(config->sample);
 	if (config->locked) {
 		fast_path_reason = config->locked_reason;
 	} else if (nr_cpus == 0) {

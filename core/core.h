@@ -23,6 +23,7 @@ extern unsigned int sn_hardened;
 
 struct sn_core_config {
 	unsigned int hardened;	   /* 0 to 2 */
+	uint64_t sample;	   /* mean bytes between sampled objects, 0: none */
 	bool locked;		   /* do not use restartable sequences */
 	const char *locked_reason; /* shown in status when locked */
 	unsigned int nr_shards;	   /* locked mode: how many tables a node has; 0: one a CPU */

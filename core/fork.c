@@ -16,6 +16,7 @@
 #include "alien.h"
 #include "event.h"
 #include "meta.h"
+#include "sites.h"
 #include "table.h"
 
 typedef void lock_fn(struct sn_lock *lock, enum sn_lock_rank rank);
@@ -82,12 +83,14 @@ void sn_core_fork_prepare(void)
 	each_node_lock(sn_lock_acquire);
 	sn_meta_fork_lock();
 	sn_event_fork_lock();
+	sn_sites_fork_lock();
 	atomic_store(&sn_fork_owner, (uintptr_t)__builtin_thread_pointer());
 }
 
 void sn_core_fork_parent(void)
 {
 	atomic_store(&sn_fork_owner, 0);
+	sn_sites_fork_unlock(false);
 	sn_event_fork_unlock(false);
 	sn_meta_fork_unlock(false);
 	each_node_lock(sn_lock_release);
@@ -103,6 +106,7 @@ void sn_core_fork_parent(void)
 void sn_core_fork_child(void)
 {
 	atomic_store(&sn_fork_owner, 0);
+	sn_sites_fork_unlock(true);
 	sn_event_fork_unlock(true);
 	sn_meta_fork_unlock(true);
 	each_node_lock(reset);

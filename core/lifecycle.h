@@ -102,22 +102,28 @@ int sn_cordon(unsigned int node, bool cordon, struct sn_lifecycle_result *result
  */
 void sn_refresh_allowed(void);
 
-/* Dry run of an offline with `migrate`. */
+/* Dry run of an offline with `migrate`: see plan.c. */
 struct sn_plan {
 	unsigned int node;
 	bool feasible;
-	uint64_t cached_bytes, live_bytes, metadata_bytes, to_move_bytes, released_bytes;
+	uint64_t cached_bytes, live_bytes, metadata_bytes;
+	/* What the offline's result will say: given back to the system, evicted from movable
+	 * caches, moved. */
+	uint64_t released_bytes, evict_bytes, evict_objects, to_move_bytes;
 	struct {
 		unsigned int node;
-		uint64_t free_bytes; /* UINT64_MAX: not limited or unknown */
+		uint64_t free_bytes;	    /* UINT64_MAX: not limited or unknown */
+		uint64_t reclaimable_bytes; /* cached there, given back when room is short */
 	} target[SN_MAX_NODES];
 	unsigned int nr_targets;
-	const char *obstacle[4];
+	const char *obstacle[8];
 	unsigned int nr_obstacles;
 	struct sn_holder holders[SN_MAX_HOLDERS];
 	unsigned int nr_holders;
 };
 int sn_plan(unsigned int node, struct sn_plan *plan);
+/* Names something in the way that the host knows and the core does not. `feasible` stays. */
+void sn_plan_obstacle(struct sn_plan *plan, const char *what);
 
 /* Returns cached free memory of one node (SN_NODE_NONE: of all) to the system. */
 struct sn_drain_result {

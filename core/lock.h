@@ -27,6 +27,7 @@ enum sn_lock_rank {
 	SN_RANK_PAGES,	       /* struct sn_node.page_lock: page runs, segments, ranges */
 	SN_RANK_META,	       /* metadata allocator, segment window */
 	SN_RANK_EVENTS,	       /* event ring */
+	SN_RANK_SITES,	       /* a stripe of sampled objects, or the table of their sites */
 	SN_RANK_SIMULATION,    /* hotplug-sim's ledger */
 	SN_RANK_COUNT
 };

@@ -159,9 +159,10 @@ static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node 
 	if (sn_segmap_entry(segment) == SN_NODE_NONE)
 		return 0;
 	first = first_of_span(segment);
-	if (node == m->node && m->from == node->index)
-		displace(m->node, first);
-	else if (!sn_counter_read(first->info.displaced) && sn_placement->simulated)
+	if (node == m->node && m->from == node->index) {
+		if (m->released == NULL)
+			displace(m->node, first);
+	} else if (!sn_counter_read(first->info.displaced) && sn_placement->simulated)
 		return 0; /* the ledger knows; a real full node may have overflowed anywhere */
 	if (m->metadata_only && node == m->node)
 		return first == segment ? SN_HEADER_PAGES : 0;
@@ -258,6 +259,25 @@ static void count_left(struct sn_migration *m, char *addr, size_t npages)
 	if (look_at(m, addr, npages, where))
 		for (size_t i = 0; i < npages; i++)
 			m->left_pages += is_to_move(m, where[i]);
+}
+
+static void count_kept(struct sn_migration *m, char *addr, size_t npages)
+{
+	int where[UNIT_PAGES];
+
+	if (look_at(m, addr, npages, where))
+		for (size_t i = 0; i < npages; i++)
+			m->left_pages += is_to_move(m, where[i]) &&
+					 !m->released(m->arg, addr + (i << SN_PAGE_SHIFT));
+}
+
+void sn_migrate_dry_run(struct sn_migration *m)
+{
+	m->left_pages = 0;
+	if (sn_placement->move == NULL || sn_placement->query == NULL)
+		m->error = -ENOSYS;
+	else
+		walk_all(m, count_kept, true, 0);
 }
 
 uint64_t sn_migrate_bytes(struct sn_node *node)

@@ -19,6 +19,8 @@ struct sn_migration {
 	bool unproven;		 /* no query afterwards */
 	bool (*stop)(void *arg); /* cancelled or out of time */
 	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	/* Dry run only: whether the page is given back before anything moves. */
+	bool (*released)(void *arg, const void *page);
 	void *arg;
 	/* Results. */
 	struct sn_move_result moved;
@@ -33,6 +35,8 @@ struct sn_migration {
 void sn_migrate_pass(struct sn_migration *m);
 /* Waits until no batch is on its way to a node whose state is no longer online. */
 void sn_migrate_await_batches(struct sn_node *node);
+/* Counts in left_pages what a pass would move; changes nothing. */
+void sn_migrate_dry_run(struct sn_migration *m);
 /* All pages of the node's ranges are on the node again; or they may be anywhere. */
 void sn_migrate_settled(struct sn_node *node);
 void sn_migrate_unsettled(struct sn_node *node);

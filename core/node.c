@@ -38,7 +38,8 @@ bool sn_node_add_internal(void)
 
 	if (node == NULL)
 		return false;
-	node->has_memory = node->allowed = true;
+	node->has_memory = true;
+	atomic_store(&node->allowed, true);
 	node->state = SN_ONLINE;
 	node->usable = 1;
 	/* No table accepts its objects: they go straight back to their slab. */

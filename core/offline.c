@@ -83,25 +83,79 @@ static void raise_stall(struct sn_offline *o, uint64_t ns)
 	o->pace.longest_ns = sn_max(o->pace.longest_ns, ns);
 }
 
-/* What would move has to fit elsewhere; *need adds up over the nodes of one command. */
-int sn_offline_check_room(uint64_t bytes, uint64_t *need, const struct sn_nodemask *to,
-			  struct sn_lifecycle_result *result)
+/* Bytes that the nodes of a mask can take, UINT64_MAX for no limit. */
+static uint64_t room_on(const struct sn_nodemask *to, bool with_cached)
 {
 	uint64_t room = 0;
 
+	for_each_node(n) {
+		uint64_t more;
+
+		if (!sn_mask_has(to, n))
+			continue;
+		more = sn_placement->room(n);
+		if (more == SIZE_MAX)
+			return UINT64_MAX;
+		if (with_cached)
+			more += sn_cached_bytes(n);
+		room = more > UINT64_MAX - room ? UINT64_MAX : room + more;
+	}
+	return room;
+}
+
+/* What is cached on the targets goes back to the system. No lock held. */
+static void reclaim_on(const struct sn_nodemask *to)
+{
+	struct sn_drain_result drained;
+
+	for_each_node(n)
+		if (sn_mask_has(to, n))
+			sn_drain(n, false, &drained);
+}
+
+static int check_room(uint64_t bytes, uint64_t room, struct sn_lifecycle_result *result)
+{
+	if (room >= bytes)
+		return 0;
+	return sn_result_fail(result, -ENOMEM,
+			      "no room elsewhere: %llu bytes to move, %llu bytes free",
+			      (unsigned long long)bytes, (unsigned long long)room);
+}
+
+/*
+ * What would move has to fit elsewhere; *need adds up over the nodes of one command.  What is
+ * cached elsewhere counts as room here: whether it suffices is found out when it was given back.
+ */
+static int refuse_without_room(const struct sn_offline *o, const struct sn_nodemask *to,
+			       uint64_t *need)
+{
+	uint64_t bytes = sn_live_bytes(o->node->index), here, room;
+
 	if (sn_placement->room == NULL)
 		return 0;
-	for_each_node(n) {
-		size_t free = sn_mask_has(to, n) ? sn_placement->room(n) : 0;
-
-		room = free > UINT64_MAX - room ? UINT64_MAX : room + free;
+	room = room_on(to, true);
+	if (room < *need + bytes && sn_placement->resident != NULL) {
+		/* Some of it may be elsewhere already. */
+		here = sn_placement->resident(o->node->index);
+		bytes = here > 0 ? sn_min(bytes, here) : bytes;
 	}
-	if (room < *need + bytes)
-		return sn_result_fail(
-			result, -ENOMEM, "no room elsewhere: %llu bytes to move, %llu bytes free",
-			(unsigned long long)(*need + bytes), (unsigned long long)room);
+	if (check_room(*need + bytes, room, o->result) != 0)
+		return -ENOMEM;
 	*need += bytes;
 	return 0;
+}
+
+/* By now exactly what has to move has pages: found out before any of them does. */
+int sn_offline_find_room(struct sn_offline *o, const struct sn_nodemask *to)
+{
+	uint64_t bytes;
+
+	if (sn_placement->room == NULL || sn_placement->resident == NULL)
+		return 0;
+	bytes = sn_placement->resident(o->node->index);
+	if (room_on(to, false) < bytes)
+		reclaim_on(to);
+	return check_room(bytes, room_on(to, false), o->result);
 }
 
 /* Can this node leave?  Lifecycle lock held.  1: nothing to do, result filled. */
@@ -164,8 +218,7 @@ static void claim_all(struct sn_offline *set, unsigned int count)
 					       "no usable node among the targets");
 				continue;
 			}
-			if (sn_offline_check_room(sn_live_bytes(o->node->index), &need, &targets,
-						  o->result) != 0)
+			if (refuse_without_room(o, &targets, &need) != 0)
 				continue;
 		}
 		if (sn_transition_claim(o->node, set, false, o->request->policy) != 0) {

@@ -35,9 +35,9 @@ int sn_offline_enter(struct sn_offline *o, enum sn_phase phase);
 bool sn_offline_cancelled(const struct sn_offline *o);
 /* Cancelled or out of time. `arg` is a struct sn_offline. */
 bool sn_offline_must_stop(void *arg);
-/* What would move has to fit elsewhere; *need adds up over the nodes of one command. */
-int sn_offline_check_room(uint64_t bytes, uint64_t *need, const struct sn_nodemask *to,
-			  struct sn_lifecycle_result *result);
+/* What is on the node has to fit on the targets; what is cached there is given back when it does
+ * not. 0, or the result says what is missing. No lock held. */
+int sn_offline_find_room(struct sn_offline *o, const struct sn_nodemask *to);
 /* The nodes of one command take their turns; one that is cancelled before its turn does not
  * have to wait for it. */
 void sn_offline_serve_cancels(struct sn_offline *o);

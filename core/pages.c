@@ -383,9 +383,10 @@ void sn_run_shrink(struct sn_page *run, size_t npages)
 {
 	struct sn_page *tail = run + npages;
 
+	/* Whoever walks the runs under page_lock finds the tail as soon as the run ends there. */
 	tail->npages = run->npages - (uint32_t)npages;
-	tail->kind = SN_PAGE_BUSY;
-	run->npages = (uint32_t)npages;
+	sn_counter_set(tail->kind, SN_PAGE_BUSY);
+	__atomic_store_n(&run->npages, (uint32_t)npages, __ATOMIC_RELEASE);
 	sn_run_free(tail);
 }
 

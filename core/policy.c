@@ -216,15 +216,11 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 	uint64_t give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
 	struct sn_migration m;
 	size_t moved = 0;
-	uint64_t need = 0;
 	bool guests_gone = true; /* they left before the acknowledgement; the proof shall tell */
 	int error;
 
-	/* By now exactly what has to move has pages: found out before any of them does. */
 	migration_init(o, &m);
-	if (sn_placement->resident != NULL &&
-	    sn_offline_check_room(sn_placement->resident(o->node->index), &need, &m.to,
-				  o->result) != 0)
+	if (sn_offline_find_room(o, &m.to) != 0)
 		return o->result->error;
 	for (int64_t pause_ns = 1000000;; pause_ns = sn_min(pause_ns * 2, (int64_t)100000000)) {
 		migration_init(o, &m);

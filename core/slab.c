@@ -49,7 +49,7 @@ struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache
 	if (cache->slab_objects % 64 != 0)
 		*map_word(slab, words - 1) = ((uint64_t)1 << cache->slab_objects % 64) - 1;
 	for (unsigned int i = 0; i < cache->slab_pages; i++)
-		slab[i].head = (uint16_t)i;
+		sn_counter_set(slab[i].head, (uint16_t)i);
 	if (cache->ctor != NULL) {
 		sn_fault(SN_FAULT_CTOR);
 		for (unsigned int i = 0; i < cache->slab_objects; i++)
@@ -67,7 +67,7 @@ void sn_slab_destroy(struct sn_page *slab)
 
 	mark_pages(slab, 0);
 	for (unsigned int i = 0; i < slab->npages; i++)
-		slab[i].head = 0;
+		sn_counter_set(slab[i].head, 0);
 	atomic_fetch_sub_explicit(&sn_node_of_segment(segment)->slab_pages, slab->npages,
 				  memory_order_relaxed);
 	sn_counter_set(slab->kind, SN_PAGE_BUSY);

@@ -41,7 +41,7 @@ static inline struct sn_page *sn_slab_head(const void *p)
 {
 	struct sn_page *page = sn_page_at(sn_segment_of(p), sn_page_number(p));
 
-	return page - page->head;
+	return page - sn_counter_read(page->head);
 }
 
 #endif

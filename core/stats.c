@@ -93,11 +93,24 @@ static uint64_t metadata(const struct sn_node *node)
 	       << SN_PAGE_SHIFT;
 }
 
+/* mapped_pages: everything with pages; what is neither live nor metadata is cached. */
+static uint64_t cached_beside(const struct sn_node *node, uint64_t live)
+{
+	uint64_t mapped = (uint64_t)sn_counter_read(node->mapped_pages) << SN_PAGE_SHIFT;
+	uint64_t in_use = live + metadata(node);
+
+	return mapped > in_use ? mapped - in_use : 0;
+}
+
+uint64_t sn_cached_bytes(unsigned int node)
+{
+	return cached_beside(sn_nodes[node], sn_live_bytes(node));
+}
+
 /* What needs no look at pages, so that it can be had at any moment. */
 static void basic_stats(unsigned int index, struct sn_node_stats *stats)
 {
 	struct sn_node *node = sn_nodes[index];
-	uint64_t in_use, mapped;
 
 	memset(stats, 0, sizeof(*stats));
 	stats->node = index;
@@ -115,11 +128,8 @@ static void basic_stats(unsigned int index, struct sn_node_stats *stats)
 	stats->large_blocks = atomic_load(&node->large_blocks);
 	stats->large_bytes = (uint64_t)atomic_load(&node->large_pages) << SN_PAGE_SHIFT;
 	stats->metadata_bytes = metadata(node);
-	/* mapped_pages: everything with pages; what is neither live nor metadata is cached. */
-	mapped = (uint64_t)__atomic_load_n(&node->mapped_pages, __ATOMIC_RELAXED) << SN_PAGE_SHIFT;
-	in_use = stats->live_bytes + stats->metadata_bytes;
-	stats->cached_bytes = mapped > in_use ? mapped - in_use : 0;
-	stats->resident_bytes = mapped;
+	stats->cached_bytes = cached_beside(node, stats->live_bytes);
+	stats->resident_bytes = (uint64_t)sn_counter_read(node->mapped_pages) << SN_PAGE_SHIFT;
 	stats->numa_hit = atomic_load(&node->numa_hit);
 	stats->numa_miss = atomic_load(&node->numa_miss);
 	stats->numa_foreign = atomic_load(&node->numa_foreign);

@@ -28,6 +28,8 @@ struct sn_node_stats {
 uint64_t sn_live_bytes(unsigned int node);
 /* Objects of a cache that the program holds. */
 uint64_t sn_live_objects(unsigned int node, unsigned int cache);
+/* Free objects in stores, free parts of slabs, free runs with pages. */
+uint64_t sn_cached_bytes(unsigned int node);
 void sn_node_stats(unsigned int node, struct sn_node_stats *stats);
 
 /* One row per (cache, node) that was ever used; columns as in /proc/slabinfo. */

@@ -505,3 +505,19 @@ uint64_t sn_tables_count(unsigned int node, unsigned int cache)
 	}
 	return total;
 }
+
+/* In locked mode the lock keeps the entries still; a sequence is not held up, and what it pushes or
+ * pops meanwhile is seen or not. */
+unsigned int sn_table_peek(struct sn_table *table, unsigned int cache, void **objects,
+			   unsigned int max)
+{
+	unsigned int n = 0;
+	void **top;
+
+	sn_table_lock(table);
+	top = sn_counter_read(sn_table_slot(table, cache)->top);
+	for (; n < max && sn_counter_read(*top) != NULL; top--)
+		objects[n++] = sn_counter_read(*top);
+	sn_table_unlock(table);
+	return n;
+}

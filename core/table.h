@@ -90,6 +90,9 @@ bool sn_tables_cached(void);
 unsigned int sn_table_grow(struct sn_table *table, unsigned int cache);
 /* The number of objects in the arrays of `node`'s tables for a cache; approximate. */
 uint64_t sn_tables_count(unsigned int node, unsigned int cache);
+/* Copies the entries of a slot, at most `max`, newest first; the table may be in use. */
+unsigned int sn_table_peek(struct sn_table *table, unsigned int cache, void **objects,
+			   unsigned int max);
 /* Removes every entry of a cache from all tables (the cache is being destroyed or shrunk). */
 uint64_t sn_tables_drain_cache(unsigned int cache);
 /* Empties the slots of an object cache in the node's tables and keeps them so until they are

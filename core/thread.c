@@ -5,11 +5,19 @@
 
 #include "core.h"
 #include "rseq.h"
+#include "sites.h"
 
 _Thread_local struct sn_thread sn_self SN_TLS;
 unsigned int sn_thread_preferred;
 
 static _Atomic uint32_t next_shard;
+
+/* Everything is to be seen by the slow path, or the thread has no words yet. */
+static bool fast_allowed(const struct sn_thread *self)
+{
+	return sn_rseq_enabled && self->ready && self->internal == 0 && sn_hardened == 0 &&
+	       !sn_sites_on;
+}
 
 void sn_internal_enter(void)
 {
@@ -20,7 +28,7 @@ void sn_internal_enter(void)
 void sn_internal_leave(void)
 {
 	sn_self.internal--;
-	if (sn_self.internal == 0 && sn_rseq_enabled && sn_self.ready && sn_hardened == 0)
+	if (fast_allowed(&sn_self))
 		sn_self.fast = sn_self.words;
 }
 
@@ -29,7 +37,7 @@ unsigned int sn_internal_suspend(void)
 	unsigned int depth = sn_self.internal;
 
 	sn_self.internal = 0;
-	if (sn_rseq_enabled && sn_self.ready && sn_hardened == 0)
+	if (fast_allowed(&sn_self))
 		sn_self.fast = sn_self.words;
 	return depth;
 }
@@ -50,7 +58,7 @@ static void use_set(struct sn_thread *self, unsigned int set)
 	self->set = (uint8_t)set;
 	self->words = words;
 	self->ready = 1;
-	self->fast = sn_rseq_enabled && self->internal == 0 && sn_hardened == 0 ? words : NULL;
+	self->fast = fast_allowed(self) ? words : NULL;
 }
 
 /* On real nodes a thread's home follows its CPU; in simulation it is given one to keep. */

@@ -17,6 +17,8 @@ struct sn_thread {
 	uint8_t set;	    /* SN_SET_LOCAL or the home node */
 	uint8_t ready;	    /* words are set up */
 	uint16_t internal;  /* > 0: libc works on our behalf, allocate from the internal node */
+	int64_t sample_in;  /* sampling: bytes to the next sample */
+	uint64_t sample_seed;
 };
 
 extern _Thread_local struct sn_thread sn_self SN_TLS;

@@ -14,7 +14,7 @@
 
 struct sn_options sn_options;
 
-enum kind { TEXT, CHOICE, NUMBER };
+enum kind { TEXT, CHOICE, NUMBER, SIZE };
 
 struct option {
 	const char *name;
@@ -22,7 +22,8 @@ struct option {
 	const char *range;    /* CHOICE: the words, separated by '|', in the order of values */
 	const char *fallback; /* what stands in `hotplugctl options` and the manual */
 	const char *help;
-	void *target; /* TEXT: const char **; CHOICE: int *; NUMBER: int * or int64_t * */
+	void *target; /* TEXT: const char **; CHOICE: int *; NUMBER: int * or int64_t *; SIZE:
+			 int64_t * */
 	long least, most;
 	bool wide;			  /* NUMBER: target is int64_t */
 	bool (*check)(const char *value); /* TEXT: whether it is well formed; NULL: any is */
@@ -84,6 +85,9 @@ static const struct option table[] = {
 	 true, NULL},
 	{"SLABNODE_HARDENED", NUMBER, "0..3", "0", "more checking at more cost",
 	 &sn_options.hardened, 0, 3, false, NULL},
+	{"SLABNODE_SAMPLE", SIZE, "0..1G, with K, M or G", "0",
+	 "mean bytes between allocations whose stacks `why` shows; 0 none, 1 all",
+	 &sn_options.sample, 0, 1 << 30, true, NULL},
 	{"SLABNODE_STATS", TEXT, "exit|json:FILE", "", "print the node and cache tables at exit",
 	 &sn_options.stats, 0, 0, false, check_stats},
 	{"SLABNODE_VERBOSE", NUMBER, "0..2", "0", "messages on stderr", &sn_options.verbose, 0, 2,
@@ -112,6 +116,18 @@ static int choice_index(const char *words, const char *value)
 	return -1;
 }
 
+/* The shift of a unit, -1: there is none such. */
+static int unit_shift(const char *unit)
+{
+	static const char units[] = "KMG";
+	const char *found;
+
+	if (unit[0] == '\0')
+		return 0;
+	found = strchr(units, unit[0] & ~0x20);
+	return found == NULL || unit[1] != '\0' ? -1 : 10 * (int)(found - units + 1);
+}
+
 static void store_number(const struct option *option, long value)
 {
 	if (option->wide)
@@ -134,7 +150,7 @@ static bool option_set(const struct option *option, const char *value)
 {
 	char *end;
 	long number;
-	int choice;
+	int choice, shift;
 
 	switch (option->kind) {
 	case TEXT:
@@ -148,10 +164,13 @@ static bool option_set(const struct option *option, const char *value)
 			*(int *)option->target = choice;
 		return choice >= 0;
 	case NUMBER:
+	case SIZE:
 		errno = 0;
 		number = strtol(value, &end, 10);
-		if (end == value || *end != '\0' || errno != 0 || number < option->least ||
-		    number > option->most)
+		shift = option->kind == SIZE ? unit_shift(end) : *end == '\0' ? 0 : -1;
+		if (end == value || shift < 0 || errno != 0 ||
+		    __builtin_mul_overflow(number, 1l << shift, &number) ||
+		    number < option->least || number > option->most)
 			return false;
 		store_number(option, number);
 		return true;
@@ -202,6 +221,7 @@ static const char *current_value(size_t i)
 			 words);
 		return value_text[i];
 	case NUMBER:
+	case SIZE:
 		snprintf(value_text[i], sizeof(value_text[i]), "%lld",
 			 option->wide ? (long long)*(int64_t *)option->target
 				      : (long long)*(int *)option->target);
@@ -212,7 +232,7 @@ static const char *current_value(size_t i)
 
 bool sn_options_row(unsigned int index, struct sn_control_option *row)
 {
-	static const char *const types[] = {"text", "choice", "number"};
+	static const char *const types[] = {"text", "choice", "number", "size"};
 
 	if (index >= SN_ARRAY_SIZE(table))
 		return false;

@@ -21,6 +21,7 @@ struct sn_options {
 	int alien_off;
 	int control, policy, fastpath_locked, hardened, verbose;
 	int64_t reap_interval_ms;
+	int64_t sample; /* mean bytes between sampled objects, 0: none */
 };
 
 extern struct sn_options sn_options;

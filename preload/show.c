@@ -4,12 +4,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../core/sites.h"
 #include "../core/stats.h"
 #include "control.h"
 #include "internal.h"
 #include "show.h"
 
 #define PROTOCOL 1
+/* The largest sites of a node. */
+#define MAX_SITES 24
 /* A list of 4096 scattered CPUs takes 20 KiB. */
 #define CPU_LIST_SIZE ((size_t)32 << 10)
 
@@ -276,6 +279,49 @@ static unsigned int find_holders(unsigned int node, struct sn_holder *top)
 	return count;
 }
 
+static void show_frames(struct sn_reply *reply, const struct sn_site *site)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	sn_json_open_array(reply, "frames");
+	for (unsigned int i = 0; i < site->nr_frames; i++) {
+		uintptr_t frame = (uintptr_t)site->frame[i];
+		char text[2 + 2 * sizeof(frame) + 1], *at = text + sizeof(text);
+
+		for (*--at = '\0'; at == text + sizeof(text) - 1 || frame != 0; frame >>= 4)
+			*--at = digits[frame & 15];
+		*--at = 'x';
+		*--at = '0';
+		sn_json_string(reply, NULL, at);
+	}
+	sn_json_close_array(reply);
+}
+
+/* Where what lives on the node was allocated; nothing when nothing is sampled. */
+static void show_sites(struct sn_reply *reply, unsigned int node)
+{
+	static struct sn_site sites[MAX_SITES]; /* the control thread's alone */
+	struct sn_sites_summary summary;
+	unsigned int count = sn_sites_of(node, sites, MAX_SITES, &summary);
+
+	if (summary.mean == 0)
+		return;
+	sn_json_open_object(reply, "sampling");
+	sn_json_u64(reply, "mean_bytes", summary.mean);
+	sn_json_u64(reply, "dropped", summary.dropped);
+	sn_json_u64(reply, "more_sites", summary.more);
+	sn_json_close_object(reply);
+	sn_json_open_array(reply, "sites");
+	for (unsigned int i = 0; i < count; i++) {
+		sn_json_open_object(reply, NULL);
+		sn_json_u64(reply, "objects", sites[i].objects);
+		sn_json_u64(reply, "bytes", sites[i].bytes);
+		show_frames(reply, &sites[i]);
+		sn_json_close_object(reply);
+	}
+	sn_json_close_array(reply);
+}
+
 void sn_show_why(struct sn_reply *reply, unsigned int node)
 {
 	struct sn_holder top[SN_MAX_HOLDERS];
@@ -286,6 +332,7 @@ void sn_show_why(struct sn_reply *reply, unsigned int node)
 	show_node_number(reply, "node", node);
 	sn_json_string(reply, "state", sn_state_name(sn_node_state(sn_nodes[node])));
 	show_holders(reply, top, count);
+	show_sites(reply, node);
 	show_transition(reply, node);
 	sn_json_end(reply);
 }
@@ -335,13 +382,16 @@ void sn_show_plan(struct sn_reply *reply, const struct sn_plan *plan)
 	sn_json_u64(reply, "cached_bytes", plan->cached_bytes);
 	sn_json_u64(reply, "live_bytes", plan->live_bytes);
 	sn_json_u64(reply, "metadata_bytes", plan->metadata_bytes);
-	sn_json_u64(reply, "to_move_bytes", plan->to_move_bytes);
 	sn_json_u64(reply, "released_bytes", plan->released_bytes);
+	sn_json_u64(reply, "evict_bytes", plan->evict_bytes);
+	sn_json_u64(reply, "evict_objects", plan->evict_objects);
+	sn_json_u64(reply, "to_move_bytes", plan->to_move_bytes);
 	sn_json_open_array(reply, "targets");
 	for (unsigned int i = 0; i < plan->nr_targets; i++) {
 		sn_json_open_object(reply, NULL);
 		show_node_number(reply, "node", plan->target[i].node);
 		sn_json_size(reply, "free_bytes", plan->target[i].free_bytes);
+		sn_json_u64(reply, "reclaimable_bytes", plan->target[i].reclaimable_bytes);
 		sn_json_close_object(reply);
 	}
 	sn_json_close_array(reply);

@@ -13,6 +13,7 @@
 #include "exitstats.h"
 #include "modules.h"
 #include "options.h"
+#include "stack.h"
 
 #include "../core/cache.h"
 #include "../core/reap.h"
@@ -215,10 +216,13 @@ static void start_core(void)
 {
 	struct sn_core_config config = {
 		.hardened = (unsigned int)sn_min(sn_options.hardened, 2),
+		.sample = sn_options.hardened > 2 ? 1 : (uint64_t)sn_options.sample,
 		.locked = sn_options.fastpath_locked != 0,
 		.locked_reason = "SLABNODE_FASTPATH=locked",
 	};
 
+	if (config.sample > 0)
+		sn_stack_start();
 	sn_count_cpus(&config);
 	sn_alien_enabled = sn_options.alien_off == 0;
 	if (config.locked && config.nr_cpus == 0)
@@ -233,8 +237,6 @@ __attribute__((constructor(101))) void sn_start(void)
 		return;
 	sn_core_early();
 	sn_options_read();
-	if (sn_options.hardened > 2)
-		sn_warn_once("hardened", "SLABNODE_HARDENED: level 3 is not there yet, using 2");
 	sn_exit_stats_prepare();
 	sn_topology_start();
 	start_core();

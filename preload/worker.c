@@ -11,7 +11,9 @@
  * when there is nothing to cancel yet; the canceller therefore asks again until the operation is
  * over.
  */
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../core/stats.h"
 #include "control.h"
@@ -308,12 +310,29 @@ static void show_results(struct sn_reply *reply, const struct sn_operation *oper
 	sn_json_end(reply);
 }
 
+/* The kernel demotes pages of a full node whatever their policy says: to the node that left, too.
+ */
+static bool kernel_demotes(void)
+{
+	int fd = open("/sys/kernel/mm/numa/demotion_enabled", O_RDONLY | O_CLOEXEC);
+	char first = '0';
+	bool demotes;
+
+	if (fd < 0)
+		return false;
+	demotes = read(fd, &first, 1) == 1 && (first == '1' || first == 't' || first == 'y');
+	close(fd);
+	return demotes;
+}
+
 static void do_plan(const struct sn_operation *operation, struct sn_reply *reply)
 {
 	struct sn_plan plan = {0};
 	int error = sn_plan(operation->node[0], &plan);
 
 	plan.node = operation->node[0];
+	if (!sn_control_config->simulated && kernel_demotes())
+		sn_plan_obstacle(&plan, "demotion_enabled: the kernel may put pages back on it");
 	if (error)
 		sn_reply_error(reply, error, "no plan can be made for this node");
 	else

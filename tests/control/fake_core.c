@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "lifecycle.h"
+#include "sites.h"
 #include "stats.h"
 
 #include "control.h"
@@ -311,6 +312,26 @@ int sn_plan(unsigned int node, struct sn_plan *plan)
 	plan->nr_obstacles = 1;
 	plan->obstacle[0] = "none worth the name";
 	return 0;
+}
+
+unsigned int sn_sites_of(unsigned int node, struct sn_site *site, unsigned int max,
+			 struct sn_sites_summary *summary)
+{
+	static const uintptr_t frames[] = {0x7f00deadbeef, 0, 0x10};
+
+	*summary = (struct sn_sites_summary){
+		.mean = node == SN_FIRST_NODE ? 0 : 4096, .dropped = 3, .more = 1};
+	if (summary->mean == 0 || max == 0)
+		return 0;
+	site[0] = (struct sn_site){.objects = 2, .bytes = 8192, .nr_frames = 3};
+	for (unsigned int i = 0; i < 3; i++)
+		site[0].frame[i] = (void *)frames[i];
+	return 1;
+}
+
+void sn_plan_obstacle(struct sn_plan *plan, const char *what)
+{
+	plan->obstacle[plan->nr_obstacles++] = what;
 }
 
 int sn_drain(unsigned int node, bool evict, struct sn_drain_result *result)

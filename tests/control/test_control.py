@@ -247,6 +247,13 @@ class Commands(Base):
         self.assertEqual([row["cache"] for row in holders], ["large", "odd \\\n name"])
         self.assertEqual(holders[0], {"cache": "large", "objects": 2, "slabs": 0, "bytes": 1000})
 
+    def test_why_names_sites(self):
+        answer = self.ask("why 1")
+        self.assertEqual(answer["sampling"], {"mean_bytes": 4096, "dropped": 3, "more_sites": 1})
+        self.assertEqual(answer["sites"], [{"objects": 2, "bytes": 8192,
+                                            "frames": ["0x7f00deadbeef", "0x0", "0x10"]}])
+        self.assertNotIn("sites", self.ask("why 0"))
+
     def test_offline_one(self):
         client = self.process.client()
         answer = client.ask("offline 5 timeout=2.5 max-stall=7 to=0,1-2")
@@ -297,7 +304,8 @@ class Commands(Base):
         self.assertEqual((answer["ok"], answer["already"]), (True, True))
         answer = self.ask("plan 2")
         self.assertEqual((answer["ok"], answer["feasible"], answer["targets"]),
-                         (True, True, [{"node": 0, "free_bytes": None}]))
+                         (True, True, [{"node": 0, "free_bytes": None,
+                                         "reclaimable_bytes": 0}]))
         self.assertEqual(self.ask("drain")["drained_objects"], 100)
         self.assertEqual(self.ask("drain 1 2")["drained_objects"], 2)
         self.assertEqual(self.ask("fault good at=2")["fault"], "good at=2")

@@ -137,12 +137,15 @@ class Client(threading.Thread):
 
     def do_why(self, plain, _values):
         self.send({"ok": True, "node": int(plain[0]), "state": "online", "holders": HOLDERS,
-                   "transition": None})
+                   "transition": None,
+                   "sampling": {"mean_bytes": 524288, "dropped": 7, "more_sites": 2},
+                   "sites": [{"objects": 20, "bytes": 3072, "frames": ["0x11", "0x1000"]},
+                             {"objects": 1, "bytes": 100, "frames": []}]})
 
     def do_plan(self, plain, _values):
         self.send({"ok": True, "node": int(plain[0]), "feasible": False, "cached_bytes": 4096,
                    "live_bytes": 8192, "metadata_bytes": 0, "to_move_bytes": 8192,
-                   "released_bytes": 4096, "targets": [{"node": 0, "free_bytes": None}],
+                   "released_bytes": 4096, "evict_bytes": 0, "evict_objects": 0, "targets": [{"node": 0, "free_bytes": None}],
                    "obstacles": ["node 0 is full"], "holders": HOLDERS})
 
     def do_options(self, _plain, _values):

@@ -208,7 +208,14 @@ class Requests(MockCase):
         self.assertIn("in the way     node 0 is full", plan)
         self.assertIn("node 0, free no limit", plan)
         why = self.expect(0, "-p", pid, "why", "1", "-n", "-o", "cache,bytes", "-b").stdout
-        self.assertEqual(why.split(), ["malloc-64", "192", "large", "4194304"])
+        table, sites = why.split("\n\n")
+        self.assertEqual(table.split(), ["malloc-64", "192", "large", "4194304"])
+        # No process has anything at these addresses.
+        self.assertEqual(sites.splitlines(), [
+            "allocated by (estimates, one sample in 524288):",
+            "3072 in 20 objects", "    0x11", "    0x1000",
+            "100 in 1 objects", "    (stacks that are not known)",
+            "and 2 smaller sites", "7 samples had no room and are missing"])
         self.assertIn("libslabnode 0.0-mock", self.expect(0, "-p", pid, "version").stdout)
         self.assertRegex(self.expect(0, "version").stdout, r"^hotplugctl \d+\.\d+")
         self.assertIn("SLABNODE_STATS", self.expect(0, "-p", pid, "options").stdout)

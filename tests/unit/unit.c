@@ -14,6 +14,7 @@
 #define SECONDS	     120
 
 bool unit_locked;
+uint64_t unit_sample;
 struct unit_machine machine;
 
 static uint8_t *ledger; /* by page of the window: node index, 0 for no page */
@@ -378,6 +379,7 @@ void unit_start(unsigned int nodes)
 		.locked = unit_locked,
 		.locked_reason = "asked for by the test",
 		.nr_cpus = (unsigned int)sysconf(_SC_NPROCESSORS_CONF),
+		.sample = unit_sample,
 	};
 
 	CHECK(pthread_atfork(ledger_fork_prepare, ledger_fork_parent, ledger_fork_child) == 0);

@@ -74,6 +74,8 @@ void unit_dies(void (*fn)(void *), void *arg, const char *message);
 /* In main: cmocka's group, or nothing when argv does not say how. */
 void unit_arguments(int argc, char **argv);
 extern bool unit_locked;
+/* Mean bytes between samples of allocation sites; before unit_start(). */
+extern uint64_t unit_sample;
 
 /* --- the machine --- */
 

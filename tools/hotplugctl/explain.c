@@ -9,6 +9,7 @@
 #include "json.h"
 #include "request.h"
 #include "result.h"
+#include "symbols.h"
 #include "table.h"
 #include "target.h"
 #include "util.h"
@@ -27,7 +28,7 @@ static const struct figure plan_figures[] = {
 	{"released_bytes", "give back", FIGURE_BYTES, "to the system"},
 	{"cached_bytes", "cached", FIGURE_BYTES, "held for the program, not in use"},
 	{"live_bytes", "live", FIGURE_BYTES, "in use by the program"},
-	{"evicted_objects", "evict", FIGURE_COUNT, "objects of movable caches"},
+	{"evict_bytes", "evict", FIGURE_BYTES, "of movable caches"},
 	{"metadata_bytes", "metadata", FIGURE_BYTES, "of slabnode itself"},
 	{"to_move_bytes", "move", FIGURE_BYTES, "to other nodes"},
 	{"other_bytes", "other memory", FIGURE_BYTES, "of the process, moved by --whole-process"},
@@ -73,6 +74,54 @@ static void print_why_head(const struct context *context, const struct session *
 		puts("nothing holds it");
 }
 
+static void print_site(const struct context *context, struct symbols *symbols, const json_t *site)
+{
+	const json_t *frames = field_array(site, "frames");
+	char *bytes = format_bytes(field_count(site, "bytes"), exact_bytes(context));
+
+	printf("%s in %llu objects\n", bytes, (unsigned long long)field_count(site, "objects"));
+	free(bytes);
+	if (!json_array_size(frames))
+		puts("    (stacks that are not known)");
+	for (size_t i = 0; i < json_array_size(frames); i++) {
+		const char *frame = json_string_value(json_array_get(frames, i));
+		char *text = describe_return(symbols, frame ? strtoull(frame, NULL, 16) : 0);
+
+		printf("    %s\n", text);
+		free(text);
+	}
+}
+
+static void print_sites(const struct context *context, const struct session *session)
+{
+	const json_t *sites = field_array(session->reply, "sites");
+	const json_t *sampling = json_object_get(session->reply, "sampling");
+	uint64_t mean = field_count(sampling, "mean_bytes");
+	uint64_t dropped = field_count(sampling, "dropped");
+	uint64_t more = field_count(sampling, "more_sites");
+	struct symbols *symbols;
+	char *text;
+
+	if (!mean)
+		return;
+	text = format_bytes(mean, exact_bytes(context));
+	putchar('\n');
+	print_who(context, session);
+	if (mean > 1)
+		printf("allocated by (estimates, one sample in %s):\n", text);
+	else
+		puts("allocated by:");
+	free(text);
+	symbols = open_symbols(session->process->pid);
+	for (size_t i = 0; i < json_array_size(sites); i++)
+		print_site(context, symbols, json_array_get(sites, i));
+	close_symbols(symbols);
+	if (more)
+		printf("and %llu smaller sites\n", (unsigned long long)more);
+	if (dropped)
+		printf("%llu samples had no room and are missing\n", (unsigned long long)dropped);
+}
+
 static void show_why(const struct context *context, const struct targets *targets)
 {
 	struct table table = {.columns = why_columns, .several = context->set.all};
@@ -87,6 +136,9 @@ static void show_why(const struct context *context, const struct targets *target
 	if (json_array_size(table.rows))
 		print_table(context, &table);
 	json_decref(table.rows);
+	for (size_t i = 0; i < targets->processes.count; i++)
+		if (targets->sessions[i].code == EXIT_DONE)
+			print_sites(context, &targets->sessions[i]);
 }
 
 static void print_plan_targets(const struct context *context, const json_t *reply)
