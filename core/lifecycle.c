@@ -34,6 +34,7 @@
 #include "drain.h"
 #include "loan.h"
 #include "movable.h"
+#include "migrate.h"
 #include "notifier.h"
 #include "rebind.h"
 #include "table.h"
@@ -265,11 +266,11 @@ void sn_lifecycle_fork_child(void)
 
 	sn_callback_fork_child();
 	sn_notifier_fork_child();
+	sn_migrate_fork_child();
 	sn_movable_fork_child();
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 
-		atomic_store(&node->moves_in, 0);
 		if (!sn_transition_active(node))
 			continue;
 		undone = true;

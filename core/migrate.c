@@ -82,17 +82,77 @@ static bool is_to_move(const struct sn_migration *m, int where)
 			    : !sn_mask_has(&m->to, (unsigned int)where);
 }
 
+static struct sn_segment *first_of_span(struct sn_segment *segment)
+{
+	while (sn_segmap_entry(segment) & SN_SEG_CONTINUED)
+		segment = (struct sn_segment *)((char *)segment - SN_SEG_SIZE);
+	return segment;
+}
+
+/* page_lock held. */
+static void displace(struct sn_node *node, struct sn_segment *segment)
+{
+	sn_counter_set(segment->info.displaced, 1);
+	node->displaced = true;
+}
+
+static void mark_segment(struct sn_segment *segment)
+{
+	unsigned int home;
+
+	while ((home = sn_segmap_entry(segment) & ~SN_SEG_CONTINUED) != SN_NODE_NONE) {
+		struct sn_node *node = sn_nodes[home];
+		bool same;
+
+		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+		same = (sn_segmap_entry(segment) & ~SN_SEG_CONTINUED) == home;
+		if (same)
+			displace(node, first_of_span(segment));
+		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+		if (same)
+			return;
+	}
+}
+
+/* Batches of other nodes' pages that are under way, and how many ever began. */
+static _Atomic uint32_t guests_moving, guests_begun;
+
+/*
+ * Pages of another node's ranges move: their segment is marked as displaced, again if need be,
+ * before and after.  Before: that node's rebalance may have found every page at home and take the
+ * marks away at this moment; it sees that a batch began, or the mark comes after it has looked
+ * for that.  After: what was listed may have been freed, and be part of a new block by now.
+ */
+static void begin_guests(const struct sn_migration *m)
+{
+	atomic_fetch_add(&guests_moving, 1);
+	atomic_fetch_add(&guests_begun, 1);
+	mark_segment(m->segment);
+}
+
+static void end_guests(const struct sn_migration *m)
+{
+	mark_segment(m->segment);
+	atomic_fetch_sub(&guests_moving, 1);
+}
+
 /* Pages that are all to move, `here` of them, or absent. */
 static void move_stretch(struct sn_migration *m, char *addr, size_t npages, size_t here)
 {
 	unsigned int target = choose_target(m, here << SN_PAGE_SHIFT);
+	bool guests;
 
 	if (target == SN_NODE_NONE) {
 		m->moved.no_room += here;
 		m->moved.last_error = ENOMEM;
 		return;
 	}
+	guests = m->segment != NULL && m->home != m->node && m->home->index != SN_NODE_INTERNAL;
+	if (guests)
+		begin_guests(m);
 	m->error = sn_placement->move(addr, npages << SN_PAGE_SHIFT, target, &m->moved);
+	if (guests)
+		end_guests(m);
 	end_batch(sn_nodes[target]);
 }
 
@@ -134,20 +194,6 @@ static bool must_stop(struct sn_migration *m)
 	return m->stopped;
 }
 
-static struct sn_segment *first_of_span(struct sn_segment *segment)
-{
-	while (sn_segmap_entry(segment) & SN_SEG_CONTINUED)
-		segment = (struct sn_segment *)((char *)segment - SN_SEG_SIZE);
-	return segment;
-}
-
-/* page_lock held. */
-static void displace(struct sn_node *node, struct sn_segment *segment)
-{
-	sn_counter_set(segment->info.displaced, 1);
-	node->displaced = true;
-}
-
 /* Pages of a segment, from its start, that are to be looked at.  page_lock of its node held.
  * Closed stretches in between are found absent. */
 static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node *node,
@@ -185,8 +231,10 @@ static void walk_segment(struct sn_migration *m, struct walk *walk, struct sn_no
 {
 	size_t end;
 
+	m->segment = (struct sn_segment *)base;
+	m->home = node;
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-	end = pages_to_visit(m, node, (struct sn_segment *)base);
+	end = pages_to_visit(m, node, m->segment);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	for (size_t p = 0; p < end && m->error == 0 && !must_stop(m); p += UNIT_PAGES) {
 		size_t n = sn_min(end - p, UNIT_PAGES);
@@ -226,6 +274,7 @@ static void walk_metadata(struct sn_migration *m, struct walk *walk)
 	if (sn_placement->simulated)
 		return;
 	walk_node(m, walk, sn_nodes[SN_NODE_INTERNAL]);
+	m->segment = NULL;
 	for (unsigned int i = 0; sn_meta_stretch(i, &addr, &len); i++)
 		for (size_t at = 0; at < len && m->error == 0 && !must_stop(m);
 		     at += UNIT_PAGES << SN_PAGE_SHIFT) {
@@ -296,6 +345,8 @@ void sn_migrate_pass(struct sn_migration *m)
 	}
 	walk_all(m, move_unit, !m->guests_gone, sn_migrate_bytes(m->node));
 	m->progress = NULL;
+	m->guests_moving = atomic_load(&guests_moving);
+	m->guests_begun = atomic_load(&guests_begun);
 	if (m->unproven)
 		m->left_pages =
 			m->moved.busy + m->moved.shared + m->moved.no_room + m->moved.failed;
@@ -319,9 +370,20 @@ static void mark_displaced(struct sn_node *node, uint32_t displaced)
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
-void sn_migrate_settled(struct sn_node *node)
+void sn_migrate_settled(const struct sn_migration *m)
 {
-	mark_displaced(node, 0);
+	if (m->guests_moving != 0)
+		return; /* it may have moved a page away behind the look; the next one will tell */
+	mark_displaced(m->node, 0);
+	if (atomic_load(&guests_begun) != m->guests_begun)
+		mark_displaced(m->node, 1);
+}
+
+void sn_migrate_fork_child(void)
+{
+	atomic_store(&guests_moving, 0);
+	for_each_node(n)
+		atomic_store(&sn_nodes[n]->moves_in, 0);
 }
 
 void sn_migrate_unsettled(struct sn_node *node)

@@ -24,6 +24,10 @@ struct sn_migration {
 	void *arg;
 	/* Results. */
 	struct sn_move_result moved;
+	/* Between moving and looking: batches of guests under way, and how many had begun. */
+	uint32_t guests_moving, guests_begun;
+	struct sn_segment *segment; /* being moved: of `home`; NULL: metadata */
+	struct sn_node *home;
 	uint64_t left_pages; /* still on `from` after the pass, by query: the proof; of an
 				unproven pass: what moves said has stayed */
 	uint64_t proof_pages, proof_ns; /* what it looked at, and how long it took */
@@ -38,7 +42,9 @@ void sn_migrate_await_batches(struct sn_node *node);
 /* Counts in left_pages what a pass would move; changes nothing. */
 void sn_migrate_dry_run(struct sn_migration *m);
 /* All pages of the node's ranges are on the node again; or they may be anywhere. */
-void sn_migrate_settled(struct sn_node *node);
+void sn_migrate_settled(const struct sn_migration *m);
+/* In a forked child: nothing is under way. */
+void sn_migrate_fork_child(void);
 void sn_migrate_unsettled(struct sn_node *node);
 /* Bytes of the node that a migration would have to move, headers included. */
 uint64_t sn_migrate_bytes(struct sn_node *node);

@@ -49,7 +49,7 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 		return;
 	}
 	if (m.left_pages == 0 && atomic_load(&node->transition->cancel) == 0)
-		sn_migrate_settled(node);
+		sn_migrate_settled(&m);
 	result->migrated_bytes = (uint64_t)m.moved.moved << SN_PAGE_SHIFT;
 	sn_result_unmovable(result, &m.moved);
 }
