@@ -95,8 +95,9 @@ static const struct phase {
 	{"wait", SLABNODE_WAIT, -ECANCELED, -ETIMEDOUT},
 	{"migrate", SLABNODE_MIGRATE, -ECANCELED, -ETIMEDOUT},
 	{"move", SLABNODE_MIGRATE, -ECANCELED, -ETIMEDOUT},
+	/* The last moment.  Out of time it is done all the same, since it is done. */
+	{"commit", SLABNODE_MIGRATE, -ECANCELED, 0},
 	/* Too late: the offline is what it is, and the cancel says so by its own success. */
-	{"commit", SLABNODE_MIGRATE, 0, 0},
 	{"vacate", SLABNODE_MIGRATE, 0, 0},
 	{"rollback", SLABNODE_STRICT, -EBUSY, -EBUSY},
 };
@@ -218,7 +219,7 @@ static void client_goes(bool interrupt)
 		if (phase->cancelled == 0)
 			continue;
 		bunch_hold(&live, 1);
-		fault("delay:%s=250", phase->step);
+		fault("delay:%s=600", phase->step);
 		snprintf(order, sizeof(order), "offline 1 policy=%s\n", policies[phase->policy]);
 		if (interrupt) {
 			pid = ctl_begin("--json offline 1 --policy %s", policies[phase->policy]);
