@@ -107,6 +107,37 @@ static void check_nothing_lost(void)
 		check_empties(n);
 }
 
+/* --- threads that are stopped anywhere ------------------------------------------------------- */
+
+static _Atomic unsigned long stops;
+
+/* Wherever the thread is: for longer than a drain takes. */
+static void stand_still(int sig)
+{
+	int saved = errno;
+	struct timespec rest = {0, 300000 + (long)(atomic_fetch_add(&stops, 1) % 8) * 400000};
+
+	(void)sig;
+	syscall(SYS_nanosleep, &rest, NULL);
+	errno = saved;
+}
+
+/* The calling thread, each millisecond of its own time; not in step with the others. */
+static timer_t stops_begin(long number)
+{
+	struct sigaction action = {.sa_handler = stand_still, .sa_flags = SA_RESTART};
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF};
+	struct itimerspec each = {.it_interval = {0, 1000000 + number * 70001},
+				  .it_value = {0, 1000000}};
+	timer_t timer;
+
+	CHECK(sigaction(SIGPROF, &action, NULL) == 0);
+	event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+	CHECK(timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) == 0);
+	CHECK(timer_settime(timer, 0, &each, NULL) == 0);
+	return timer;
+}
+
 /* --- T1 ------------------------------------------------------------------------------------- */
 
 #define CACHES 40
@@ -291,6 +322,7 @@ static void slabs_empty_in_drain(void)
 /* The same with objects that are allocated and freed all the time: nothing remains. */
 static void *in_and_out(void *arg)
 {
+	timer_t timer = stops_begin((long)(uintptr_t)arg);
 	uint64_t seed = (uintptr_t)arg + 1;
 	void *p[40];
 
@@ -309,6 +341,7 @@ static void *in_and_out(void *arg)
 			free(p[i]);
 		}
 	}
+	CHECK(timer_delete(timer) == 0);
 	return NULL;
 }
 
@@ -320,11 +353,13 @@ static void never_refused(void)
 	for (uintptr_t i = 0; i < 3; i++)
 		threads[i] = thread_begin(in_and_out, (void *)i);
 	/* What is held is held for microseconds: a count that was taken once says EBUSY. */
-	for (unsigned int i = 0; i < scaled(150); i++) {
+	for (unsigned int i = 0; i < scaled(1000); i++) {
 		int error = lib.offline(1, SLABNODE_WAIT, 10000, NULL, 0);
 
 		CHECK_MSG(error == 0, "round %u: %d", i, error);
 		CHECK(api.malloc_node(64, 1) == NULL && errno == EBUSY);
+		/* Nor does one that was stopped on its way to the node get there afterwards. */
+		CHECK(status_of(1, "resident_bytes") == 0);
 		online(1);
 	}
 	atomic_store(&stop, true);
@@ -335,31 +370,11 @@ static void never_refused(void)
 
 /* --- T4: stopped anywhere -------------------------------------------------------------------- */
 
-static _Atomic unsigned long stops;
-
-/* Wherever the thread is: for longer than a drain takes. */
-static void stand_still(int sig)
-{
-	int saved = errno;
-	struct timespec rest = {0, 300000 + (long)(atomic_fetch_add(&stops, 1) % 8) * 400000};
-
-	(void)sig;
-	syscall(SYS_nanosleep, &rest, NULL);
-	errno = saved;
-}
-
 static void *stopped_loader(void *arg)
 {
-	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF};
-	struct itimerspec each = {.it_interval = {0, 1000000}, .it_value = {0, 1000000}};
 	uint64_t seed = (uintptr_t)arg + 77;
-	timer_t timer;
+	timer_t timer = stops_begin((long)(uintptr_t)arg);
 
-	event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
-	CHECK(timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) == 0);
-	/* Not in step with each other, nor with the loop. */
-	each.it_interval.tv_nsec += (long)(uintptr_t)arg * 70001;
-	CHECK(timer_settime(timer, 0, &each, NULL) == 0);
 	while (!atomic_load(&stop))
 		load_once(&seed, 4);
 	CHECK(timer_delete(timer) == 0);
@@ -368,11 +383,9 @@ static void *stopped_loader(void *arg)
 
 static void stopped_anywhere(void)
 {
-	struct sigaction action = {.sa_handler = stand_still, .sa_flags = SA_RESTART};
 	pthread_t threads[LOADERS];
 
 	races_start();
-	CHECK(sigaction(SIGPROF, &action, NULL) == 0);
 	loaders_begin(threads, stopped_loader);
 	change_nodes((double)scaled(4));
 	loaders_end(threads);
