@@ -78,6 +78,7 @@ const struct sn_fault_info sn_fault_info[SN_FAULT_COUNT] = {
 	{"lock-pages", LASTS | HELD, 0, "the same"},
 	{"lock-meta", LASTS | HELD, 0, "the same"},
 	{"lock-events", LASTS | HELD, 0, "the same"},
+	{"lock-sites", LASTS | HELD, 0, "the same"},
 	{"locked-lifecycle", LASTS | HELD, 0, "while the lock is held"},
 	{"locked-tables", LASTS | HELD, 0, "the same"},
 	{"locked-batch", LASTS | HELD, 0, "the same"},
@@ -87,5 +88,6 @@ const struct sn_fault_info sn_fault_info[SN_FAULT_COUNT] = {
 	{"locked-pages", LASTS | HELD, 0, "the same"},
 	{"locked-meta", LASTS | HELD, 0, "the same"},
 	{"locked-events", LASTS | HELD, 0, "the same"},
+	{"locked-sites", LASTS | HELD, 0, "the same"},
 #endif
 };

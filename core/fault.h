@@ -18,7 +18,7 @@
 
 #include "base.h"
 
-#define SN_FAULT_NR_RANKS 9 /* those of lock.h but the simulator's own */
+#define SN_FAULT_NR_RANKS 10 /* those of lock.h but the simulator's own */
 
 enum sn_fault_point {
 	/* Memory. */

@@ -3,7 +3,8 @@
  *
  * The dry run says what the offline of a program at rest would put into its result: given back is
  * what a survey finds (survey.h), moved are the pages on the node that a pass of migrate.c would
- * come across, other nodes' displaced ones among them, less those given back.
+ * come across, other nodes' displaced ones among them, less those given back.  Of movable caches
+ * it is assumed that all their objects will leave when they are asked.
  */
 #include "drain.h"
 #include "large.h"
@@ -25,7 +26,7 @@ static uint64_t reclaimable(unsigned int node)
 {
 	struct sn_survey survey;
 
-	sn_survey_node(&survey, sn_nodes[node]);
+	sn_survey_node(&survey, sn_nodes[node], false);
 	sn_survey_end(&survey);
 	return (survey.released_pages + survey.trimmed_pages) << SN_PAGE_SHIFT;
 }
@@ -77,7 +78,7 @@ static int plan_pages(struct sn_plan *plan, int *move_error)
 		.released = released,
 		.arg = &survey,
 	};
-	bool done = sn_survey_node(&survey, sn_nodes[plan->node]);
+	bool done = sn_survey_node(&survey, sn_nodes[plan->node], true);
 
 	if (done) {
 		sn_migrate_dry_run(&m);
@@ -121,6 +122,7 @@ int sn_plan(unsigned int index, struct sn_plan *plan)
 	plan->cached_bytes = stats.cached_bytes;
 	plan->live_bytes = stats.live_bytes;
 	plan->metadata_bytes = stats.metadata_bytes;
+	sn_movable_count(index, &plan->evict_objects, &plan->evict_bytes);
 	plan->nr_holders = sn_drain_holders(sn_nodes[index], plan->holders, SN_MAX_HOLDERS);
 	if (sn_node_state(sn_nodes[index]) == SN_OFFLINE) {
 		sn_plan_obstacle(plan, "the node is offline already");

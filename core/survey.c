@@ -7,14 +7,14 @@
  *	1. counts for each slab the objects that wait in stores,
  *	2. marks the slabs whose free and waiting objects are all they have,
  *	3. walks the runs of each segment: those slabs, free runs that still have pages, cached
- *spans, and the headers of segments in which nothing else is left.
+ *	   spans, and the headers of segments in which nothing else is left.
  *
  * The counts are kept beside the allocator, a tally of 16 bits a page for each segment that has
  * anything to count: at the first page of a slab its waiting objects, or GONE for a page that would
  * be given back; page 0, a header, says GONE for the whole segment.
  *
  * The tables of a node may also hold objects of nodes that are lent to it.  Their slabs are given
- *back as well when they are empty then, but are not counted as the node's.
+ * back as well when they are empty then, but are not counted as the node's.
  *
  * A header is only read under the page_lock of its node, after a look at the segment map: it may be
  * closed at any other moment.
@@ -149,8 +149,19 @@ static void count_alien(struct sn_survey *s, unsigned int here, unsigned int hom
 	count_objects(s, objects, n);
 }
 
+/* Slabs that are empty in any case.  list_lock held. */
+static void mark_list(struct sn_survey *s, struct sn_page *slab)
+{
+	for (; slab != NULL; slab = slab->next) {
+		uint16_t *counts = tally(s, slab);
+
+		if (counts != NULL)
+			mark_gone(counts, sn_page_index(slab), slab->npages);
+	}
+}
+
 /* The shared store; and slabs that are empty already, which a drain gives back too. */
-static void count_shared(struct sn_survey *s, struct sn_node *node, unsigned int cache)
+static void count_shared(struct sn_survey *s, struct sn_node *node, unsigned int cache, bool evict)
 {
 	struct sn_cache_node *cn = sn_cache_node(node, cache);
 	void *objects[STORE_MAX];
@@ -161,17 +172,16 @@ static void count_shared(struct sn_survey *s, struct sn_node *node, unsigned int
 		n = sn_min(cn->shared->avail, (uint32_t)STORE_MAX);
 		memcpy(objects, cn->shared->entry, n * sizeof(*objects));
 	}
-	for (struct sn_page *slab = cn->free; slab != NULL; slab = slab->next) {
-		uint16_t *counts = tally(s, slab);
-
-		if (counts != NULL)
-			mark_gone(counts, sn_page_index(slab), slab->npages);
+	mark_list(s, cn->free);
+	if (evict && atomic_load(&sn_caches[cache].movable) != NULL) {
+		mark_list(s, cn->partial);
+		mark_list(s, cn->full);
 	}
 	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
 	count_objects(s, objects, n);
 }
 
-static void count_stores(struct sn_survey *s, struct sn_node *node)
+static void count_stores(struct sn_survey *s, struct sn_node *node, bool evict)
 {
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
 		count_tables(s, node, c);
@@ -179,7 +189,7 @@ static void count_stores(struct sn_survey *s, struct sn_node *node)
 			continue;
 		for_each_node(here)
 			count_alien(s, here, node->index, c);
-		count_shared(s, node, c);
+		count_shared(s, node, c, evict);
 	}
 }
 
@@ -292,12 +302,12 @@ static void survey_segment(struct sn_survey *s, struct sn_node *node, struct sn_
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
-bool sn_survey_node(struct sn_survey *s, struct sn_node *node)
+bool sn_survey_node(struct sn_survey *s, struct sn_node *node, bool evict)
 {
 	*s = (struct sn_survey){.segment = map(DIRECTORY)};
 	if (s->segment == NULL)
 		return false;
-	count_stores(s, node);
+	count_stores(s, node, evict);
 	for_each_node(n) {
 		if (sn_nodes[n] != node && sn_node_state(sn_nodes[n]) != SN_OFFLINE)
 			continue;

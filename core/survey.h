@@ -20,8 +20,9 @@ struct sn_survey {
 	size_t left;
 };
 
-/* false: no memory.  Every survey that began has to end. */
-bool sn_survey_node(struct sn_survey *survey, struct sn_node *node);
+/* `evict`: as if every object of a movable cache left, too.  false: no memory.  Every survey that
+ * began has to end. */
+bool sn_survey_node(struct sn_survey *survey, struct sn_node *node, bool evict);
 /* Whether a page would be given back. */
 bool sn_survey_gone(const struct sn_survey *survey, const void *page);
 void sn_survey_end(struct sn_survey *survey);
