@@ -121,6 +121,7 @@ int sn_plan(unsigned int index, struct sn_plan *plan)
 	plan->cached_bytes = stats.cached_bytes;
 	plan->live_bytes = stats.live_bytes;
 	plan->metadata_bytes = stats.metadata_bytes;
+	sn_movable_count(index, &plan->evict_objects, &plan->evict_bytes);
 	plan->nr_holders = sn_drain_holders(sn_nodes[index], plan->holders, SN_MAX_HOLDERS);
 	if (sn_node_state(sn_nodes[index]) == SN_OFFLINE) {
 		sn_plan_obstacle(plan, "the node is offline already");
