@@ -407,7 +407,7 @@ unsigned int sn_table_grow(struct sn_table *table, unsigned int cache)
 	if (table == &sn_empty_table)
 		return 0;
 	if (cache > SN_NR_CLASSES)
-		return slot->end == NULL ? 0 : limit;
+		return sn_counter_read(slot->end) == NULL ? 0 : limit;
 	base = array_base(table, cache);
 	end = __atomic_load_n(&slot->end, __ATOMIC_RELAXED);
 	have = sn_min((unsigned int)(end - base) * 2, limit);
@@ -424,7 +424,8 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 	unsigned int limit = sn_caches[cache].array_limit;
 	void **array;
 
-	if (table == &sn_empty_table || slot->top != no_array || sn_fault(SN_FAULT_ARRAY) != 0)
+	if (table == &sn_empty_table || sn_counter_read(slot->top) != no_array ||
+	    sn_fault(SN_FAULT_ARRAY) != 0)
 		return;
 	array = sn_meta_alloc((limit + 1) * sizeof(*array), 64);
 	if (array == NULL)
@@ -459,8 +460,8 @@ static uint64_t close_slot(struct sn_table *table, unsigned int cache)
 	/* No word names the table now, so nobody uses the slot.  Emptied, its top is its base; the
 	 * end is kept in the first entry until the slot is opened. */
 	if (slot->end != NULL) {
-		slot->top[1] = slot->end;
-		__atomic_store_n(&slot->end, NULL, __ATOMIC_RELAXED);
+		sn_counter_set(slot->top[1], (void *)slot->end);
+		sn_counter_set(slot->end, NULL);
 	}
 	return total;
 }
