@@ -495,11 +495,14 @@ static enum verdict compact_cache(struct sn_eviction *e, unsigned int index)
 	enum verdict verdict = STOP;
 
 	if (begin_vacating(e->node, index)) {
+		/* Not for ever, should the program thin out slabs as fast as they are joined. */
+		int64_t left = sn_counter_read(sn_cache_node(e->node, index)->nr_slabs);
 		unsigned int emptied;
 
 		do {
 			verdict = compact_step(e, index, &emptied);
-		} while (verdict == GO_ON && emptied > 0 && !memory_full());
+			left -= emptied;
+		} while (verdict == GO_ON && emptied > 0 && left > 0 && !memory_full());
 	}
 	if (verdict == FORKED)
 		return FORKED; /* this child has undone it */
