@@ -420,20 +420,25 @@ static int cache_left(unsigned int index)
 int sn_cache_destroy(unsigned int index)
 {
 	int error = sn_fault(SN_FAULT_CACHE_DESTROY);
+	bool movable;
 
-	if (error == 0)
-		error = sn_movable_forget(index);
 	if (error != 0)
 		return error;
+	if (!sn_movable_hold(index, &movable))
+		return -EDEADLK;
 	error = -EAGAIN;
 	/* An index is used again only when no slab of the old geometry is left. */
 	for (int tries = 0; tries < 100 && error == -EAGAIN; tries++) {
 		cache_drain_all(index);
 		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 		error = cache_left(index);
-		if (error == 0)
+		if (error == 0) {
+			atomic_store(&sn_caches[index].movable, NULL);
 			sn_caches[index].in_use = 0;
+		}
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	}
+	if (movable)
+		sn_movable_release();
 	return error == -EAGAIN ? -EBUSY : error;
 }

@@ -52,8 +52,8 @@ struct sn_alien {
 struct sn_cache_node {
 	struct sn_lock list_lock;
 	uint8_t active; /* was ever used: the fork handler and statistics skip others */
-	/* Counts those who vacate slabs of an online node: frees then go straight to the slab.
-	 * Alien caches read it under their own lock and are drained after it was set. */
+	/* Sparse slabs of an online node are being vacated: frees go straight to the slab.  Alien
+	 * caches read it under their own lock and are drained after it was set. */
 	uint8_t vacating;
 	uint32_t nr_free; /* slabs on the free list */
 	uint32_t nr_slabs;

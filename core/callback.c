@@ -10,10 +10,9 @@
 
 #define ASK_AGAIN_NS 5000000
 
-/* By node index; what `why` reads.  Written by the thread that calls; two at a time for one node
- * (a transition and a newcomer that is told of it) show the later one. */
-static const char *_Atomic running_kind[SN_MAX_NODES + 1];
-static const char *_Atomic running_name[SN_MAX_NODES + 1];
+/* Names, by node index; what `why` reads.  Written by whoever has the turn of the kind. */
+static const char *_Atomic running[SN_CALLBACK_KINDS][SN_MAX_NODES + 1];
+static const char *const prefix[] = {"notifier", "reclaim of"};
 
 static _Thread_local bool in_callback SN_TLS;
 
@@ -44,16 +43,14 @@ void sn_turn_give(struct sn_turn *turn)
 		sn_futex_wake(&turn->word, 1);
 }
 
-void sn_callback_enter(struct sn_callback *call, const char *kind, const char *name,
+void sn_callback_enter(struct sn_callback *call, enum sn_callback_kind kind, const char *name,
 		       unsigned int node)
 {
+	call->kind = kind;
 	call->node = node;
 	call->generation = generation;
-	call->kind_before = atomic_load(&running_kind[node]);
-	call->name_before = atomic_load(&running_name[node]);
-	atomic_store(&running_name[node], name);
-	atomic_store(&running_kind[node], kind);
 	call->internal = sn_internal_suspend();
+	atomic_store(&running[kind][node], name);
 	in_callback = true;
 }
 
@@ -63,8 +60,9 @@ bool sn_callback_leave(const struct sn_callback *call)
 
 	in_callback = false;
 	sn_internal_resume(call->internal);
-	atomic_store(&running_kind[call->node], here ? call->kind_before : NULL);
-	atomic_store(&running_name[call->node], here ? call->name_before : NULL);
+	/* In a forked child the turn, and with it the word, may be somebody else's by now. */
+	if (here)
+		atomic_store(&running[call->kind][call->node], NULL);
 	return here;
 }
 
@@ -75,15 +73,16 @@ bool sn_in_callback(void)
 
 bool sn_callback_running(unsigned int node, char *text, size_t size)
 {
-	const char *kind = atomic_load(&running_kind[node]);
-	const char *name = atomic_load(&running_name[node]);
+	for (unsigned int kind = 0; kind < SN_CALLBACK_KINDS; kind++) {
+		const char *name = atomic_load(&running[kind][node]);
 
-	if (kind == NULL || name == NULL) {
-		text[0] = '\0';
-		return false;
+		if (name == NULL)
+			continue;
+		snprintf(text, size, "%s %s", prefix[kind], name);
+		return true;
 	}
-	snprintf(text, size, "%s %s", kind, name);
-	return true;
+	text[0] = '\0';
+	return false;
 }
 
 unsigned int sn_callback_generation(void)
@@ -95,8 +94,7 @@ void sn_callback_fork_child(void)
 {
 	generation++;
 	in_callback = false;
-	for (unsigned int n = 0; n <= SN_MAX_NODES; n++) {
-		atomic_store(&running_kind[n], NULL);
-		atomic_store(&running_name[n], NULL);
-	}
+	for (unsigned int kind = 0; kind < SN_CALLBACK_KINDS; kind++)
+		for (unsigned int n = 0; n <= SN_MAX_NODES; n++)
+			atomic_store(&running[kind][n], NULL);
 }

@@ -23,17 +23,20 @@ void sn_turn_take(struct sn_turn *turn);
 bool sn_turn_take_unless(struct sn_turn *turn, bool (*stop)(void *arg), void *arg);
 void sn_turn_give(struct sn_turn *turn);
 
+/* Of each kind one runs at a time, under a turn; two kinds may run for one node. */
+enum sn_callback_kind { SN_CALLBACK_NOTIFIER, SN_CALLBACK_MOVABLE, SN_CALLBACK_KINDS };
+
 /* What is to be put back after a call; on the caller's stack. */
 struct sn_callback {
+	enum sn_callback_kind kind;
 	unsigned int node, internal, generation;
-	const char *kind_before, *name_before;
 };
 
 /*
- * Around each call, made for a node.  `kind` and `name` ("notifier", its name) stay where they are
- * as long as the call lasts.  What the program allocates meanwhile is its own, not the library's.
+ * Around each call, made for a node.  `name` (of the notifier, of the cache) stays where it is as
+ * long as the call lasts.  What the program allocates meanwhile is its own, not the library's.
  */
-void sn_callback_enter(struct sn_callback *call, const char *kind, const char *name,
+void sn_callback_enter(struct sn_callback *call, enum sn_callback_kind kind, const char *name,
 		       unsigned int node);
 /* False: the call has returned in a forked child. */
 bool sn_callback_leave(const struct sn_callback *call);

@@ -248,8 +248,10 @@ bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 	info->elapsed_ms = (sn_now_ns() - atomic_load(&t->begin_ns)) / 1000000;
 	if (sn_callback_running(index, info->waiting_for, sizeof(info->waiting_for)))
 		return true;
-	if (info->phase == SN_PHASE_WAIT || info->phase == SN_PHASE_MIGRATE)
-		strcpy(info->waiting_for, info->phase == SN_PHASE_WAIT ? "objects" : "pages");
+	if (info->phase == SN_PHASE_WAIT || info->phase == SN_PHASE_EVICT)
+		strcpy(info->waiting_for, "objects");
+	else if (info->phase == SN_PHASE_MIGRATE)
+		strcpy(info->waiting_for, "pages");
 	return true;
 }
 

@@ -3,7 +3,7 @@
  *
  * The order of an offline, the grace period and the meaning of each policy are told in
  * lifecycle.c.  Every function here may sleep, takes sn_lifecycle_lock itself, and must be
- * called with no lock held and not from inside a notifier (-EDEADLK).
+ * called with no lock held and not from inside a callback (-EDEADLK).
  */
 #ifndef SLABNODE_LIFECYCLE_H
 #define SLABNODE_LIFECYCLE_H

@@ -92,7 +92,7 @@ unsigned int sn_locked_push_many(void *const *words, uint16_t *shard, unsigned i
 		void **end = __atomic_load_n(&slot->end, __ATOMIC_ACQUIRE);
 
 		while (n < count && slot->top < end) {
-			slot->top[1] = objects[n++];
+			sn_counter_set(slot->top[1], objects[n++]); /* statistics read it */
 			sn_counter_add(slot->top, 1);
 		}
 	}

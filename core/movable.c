@@ -38,6 +38,7 @@
 #define PAUSE_NS    1000000 /* after the first round, doubled each time */
 #define REMEMBERED  4096    /* a power of two */
 #define SPARSE_MAX  64	    /* slabs of one compaction step */
+#define ISOLATE_MAX 256	    /* slabs isolated under one hold of the lock */
 #define SPARSE_PART 2	    /* sparse: at most one object in so many */
 
 struct sn_movable {
@@ -49,6 +50,7 @@ struct sn_movable {
 /* Written under turn; of a cache that is movable the pointer is set, and never freed. */
 static struct sn_movable *records[SN_MAX_CACHES];
 static struct sn_turn turn;
+static _Atomic unsigned int compacted; /* index of the node that is being compacted; 0: none */
 
 /* Who will not: open addressing, by address.  When it is full, nobody is asked a second time. */
 static const void *will_not[REMEMBERED];
@@ -80,8 +82,7 @@ static void remember(const void *object)
 
 static void forget_all(void)
 {
-	if (nr_will_not > 0)
-		memset(will_not, 0, sizeof(will_not));
+	memset(will_not, 0, sizeof(will_not));
 	nr_will_not = 0;
 }
 
@@ -110,16 +111,21 @@ int sn_movable_set(unsigned int index, slabnode_get_fn *get, slabnode_reclaim_fn
 	return error;
 }
 
-int sn_movable_forget(unsigned int index)
+/* A cache that is not movable needs no turn: callbacks may destroy it.  Nobody makes it movable
+ * meanwhile, for nobody else may use a cache that is being destroyed. */
+bool sn_movable_hold(unsigned int index, bool *movable)
 {
-	if (atomic_load(&sn_caches[index].movable) == NULL)
-		return 0;
-	if (sn_in_callback())
-		return -EDEADLK;
-	sn_turn_take(&turn);
-	atomic_store(&sn_caches[index].movable, NULL);
+	*movable = atomic_load(&sn_caches[index].movable) != NULL;
+	if (*movable && sn_in_callback())
+		return false;
+	if (*movable)
+		sn_turn_take(&turn);
+	return true;
+}
+
+void sn_movable_release(void)
+{
 	sn_turn_give(&turn);
-	return 0;
 }
 
 void sn_movable_count(unsigned int node, uint64_t *objects, uint64_t *bytes)
@@ -165,6 +171,7 @@ static bool get_batch(struct sn_eviction *e, struct batch *b)
 {
 	const struct sn_movable *movable = atomic_load(&b->cache->movable);
 	struct sn_callback call;
+	void *asked[BATCH];
 	unsigned int kept = 0;
 	uint64_t begin;
 
@@ -174,13 +181,18 @@ static bool get_batch(struct sn_eviction *e, struct batch *b)
 	b->count = sn_slab_allocated(b->slab, b->cache, &b->next, b->objects, BATCH);
 	for (unsigned int i = 0; i < b->count; i++)
 		if (will_not[slot_of(b->objects[i])] == NULL)
-			b->objects[kept++] = b->objects[i];
+			asked[kept++] = b->objects[i];
 	b->count = kept;
+	memcpy(b->objects, asked, kept * sizeof(*asked));
 	if (kept > 0 && sn_fault(SN_FAULT_GET) == 0) {
-		sn_callback_enter(&call, "get of", b->cache->name, e->node->index);
+		sn_callback_enter(&call, SN_CALLBACK_MOVABLE, b->cache->name, e->node->index);
 		b->token = movable->get(handle(b->cache), kept, b->objects, movable->data);
 		sn_callback_leave(&call);
 	}
+	/* Whatever else get() may have written there. */
+	for (unsigned int i = 0; i < kept; i++)
+		if (b->objects[i] != NULL)
+			b->objects[i] = asked[i];
 	e->stall_ns = sn_max(e->stall_ns, sn_now_ns() - begin);
 	sn_lock_release(&b->cn->list_lock, SN_RANK_LIST);
 	return kept > 0 || b->next < b->slab->nr_objects;
@@ -205,7 +217,8 @@ static bool reclaim_batch(struct sn_eviction *e, struct batch *b)
 	for (unsigned int i = 0; i < b->count; i++)
 		b->answers[i] = SLABNODE_WILL_NOT;
 	memcpy(asked, b->objects, b->count * sizeof(*asked));
-	sn_callback_enter(&call, "reclaim of", b->cache->name, e->node->index);
+	sn_lock_check_none_held();
+	sn_callback_enter(&call, SN_CALLBACK_MOVABLE, b->cache->name, e->node->index);
 	sn_fault(SN_FAULT_RECLAIM);
 	movable->reclaim(&request, movable->data);
 	if (!sn_callback_leave(&call))
@@ -233,9 +246,12 @@ static void count_batch(struct sn_eviction *e, struct batch *b)
 	sn_lock_release(&b->cn->list_lock, SN_RANK_LIST);
 }
 
-/* Asks all objects of an isolated slab once.  False: stop everything. */
-static bool ask_slab(struct sn_eviction *e, struct sn_cache_node *cn, const struct sn_cache *cache,
-		     struct sn_page *slab)
+/* What is to be done next. */
+enum verdict { GO_ON, STOP, FORKED };
+
+/* Asks all objects of an isolated slab once.  FORKED: the slab may be gone. */
+static enum verdict ask_slab(struct sn_eviction *e, struct sn_cache_node *cn,
+			     const struct sn_cache *cache, struct sn_page *slab)
 {
 	struct batch b = {.cn = cn, .cache = cache, .slab = slab};
 
@@ -245,20 +261,23 @@ static bool ask_slab(struct sn_eviction *e, struct sn_cache_node *cn, const stru
 			continue;
 		}
 		if (!reclaim_batch(e, &b))
-			return false;
+			return FORKED;
 		count_batch(e, &b);
 	}
-	return !stopped(e);
+	return stopped(e) ? STOP : GO_ON;
 }
 
 /* --- isolating --------------------------------------------------------------------------- */
 
-static void isolate_list(struct sn_cache_node *cn, struct sn_page *const *head, uint64_t *nr)
+/* list_lock held. Returns how many of at most `max`. */
+static unsigned int isolate_list(struct sn_cache_node *cn, struct sn_page *const *head,
+				 unsigned int max)
 {
-	while (*head != NULL) {
+	unsigned int n = 0;
+
+	for (; *head != NULL && n < max; n++)
 		sn_slab_isolate(cn, *head);
-		++*nr;
-	}
+	return n;
 }
 
 /* list_lock held. */
@@ -268,13 +287,22 @@ static void rejoin_all(struct sn_cache_node *cn)
 		sn_slab_rejoin(cn, cn->isolated);
 }
 
-/* The next isolated slab, or NULL; it stays isolated. */
-static struct sn_page *first_isolated(struct sn_cache_node *cn)
+static void rejoin_all_locked(struct sn_cache_node *cn)
+{
+	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
+	rejoin_all(cn);
+	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+}
+
+/* The next isolated slab, or NULL, and its objects; it stays isolated. */
+static struct sn_page *first_isolated(struct sn_cache_node *cn, unsigned int *live)
 {
 	struct sn_page *slab;
 
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 	slab = cn->isolated;
+	if (slab != NULL)
+		*live = (unsigned int)slab->nr_objects - slab->nr_free;
 	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
 	return slab;
 }
@@ -293,28 +321,41 @@ static bool rejoin(struct sn_cache_node *cn, struct sn_page *slab)
 
 /* --- a leaving node ---------------------------------------------------------------------- */
 
-/* Asks every object of one cache on the node once.  False: stop everything. */
-static bool evict_cache(struct sn_eviction *e, unsigned int index)
+/* Isolates all slabs with objects, some at a time for the sake of those who wait for the lock:
+ * nothing is added meanwhile, since the node hands out nothing. */
+static void isolate_all(struct sn_eviction *e, struct sn_cache_node *cn)
+{
+	unsigned int n;
+
+	do {
+		sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
+		n = isolate_list(cn, &cn->full, ISOLATE_MAX);
+		n += isolate_list(cn, &cn->partial, ISOLATE_MAX - n);
+		sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+		e->total += n;
+	} while (n > 0);
+}
+
+/* Asks every object of one cache on the node once. */
+static enum verdict evict_cache(struct sn_eviction *e, unsigned int index)
 {
 	struct sn_cache_node *cn = sn_cache_node(e->node, index);
+	enum verdict verdict = GO_ON;
 	struct sn_page *slab;
-	bool go_on = true;
+	unsigned int live;
 
-	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
-	isolate_list(cn, &cn->full, &e->total);
-	isolate_list(cn, &cn->partial, &e->total);
-	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
-	while (go_on && (slab = first_isolated(cn)) != NULL) {
-		go_on = ask_slab(e, cn, &sn_caches[index], slab);
+	isolate_all(e, cn);
+	while (verdict == GO_ON && (slab = first_isolated(cn, &live)) != NULL) {
+		verdict = ask_slab(e, cn, &sn_caches[index], slab);
+		if (verdict == FORKED)
+			return FORKED;
 		rejoin(cn, slab);
 		e->done++;
 		if (e->progress != NULL)
 			e->progress(e->arg, e->done, e->total);
 	}
-	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
-	rejoin_all(cn);
-	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
-	return go_on;
+	rejoin_all_locked(cn);
+	return verdict;
 }
 
 static bool asks(const struct sn_eviction *e, unsigned int index)
@@ -323,13 +364,15 @@ static bool asks(const struct sn_eviction *e, unsigned int index)
 	       sn_counter_read(sn_cache_node(e->node, index)->nr_out) > 0;
 }
 
-static bool evict_round(struct sn_eviction *e)
+static enum verdict evict_round(struct sn_eviction *e)
 {
+	enum verdict verdict = GO_ON;
+
 	e->later = e->done = e->total = 0;
-	for (unsigned int c = SN_NR_CLASSES + 1; c < sn_cache_end; c++)
-		if (asks(e, c) && !evict_cache(e, c))
-			return false;
-	return true;
+	for (unsigned int c = SN_NR_CLASSES + 1; c < sn_cache_end && verdict == GO_ON; c++)
+		if (asks(e, c))
+			verdict = evict_cache(e, c);
+	return verdict;
 }
 
 static void pause_for(int64_t ns)
@@ -349,21 +392,26 @@ static bool any_to_ask(const struct sn_eviction *e)
 
 void sn_movable_evict(struct sn_eviction *e)
 {
+	enum verdict verdict = GO_ON;
+
 	if (!any_to_ask(e) || !sn_turn_take_unless(&turn, e->stop, e->arg))
 		return;
 	forget_all();
-	for (int round = 0; evict_round(e) && e->later > 0 && !memory_full(); round++) {
-		if (round == ROUNDS - 1)
+	for (int round = 0; round < ROUNDS && verdict == GO_ON; round++) {
+		if (round > 0)
+			pause_for((int64_t)PAUSE_NS << (round - 1));
+		verdict = evict_round(e);
+		if (e->later == 0 || memory_full())
 			break;
-		pause_for((int64_t)PAUSE_NS << round);
 	}
-	sn_turn_give(&turn);
+	if (verdict != FORKED)
+		sn_turn_give(&turn);
 }
 
 /* --- sparse slabs of a node in service --------------------------------------------------- */
 
-/* Isolates sparse slabs; *room: free objects in those that stay. Returns how many. */
-static unsigned int isolate_sparse(struct sn_cache_node *cn, uint64_t *room)
+/* Isolates sparse slabs.  *room: free objects in those that stay. */
+static void isolate_sparse(struct sn_cache_node *cn, uint64_t *room)
 {
 	unsigned int n = 0;
 
@@ -381,53 +429,55 @@ static unsigned int isolate_sparse(struct sn_cache_node *cn, uint64_t *room)
 		}
 	}
 	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
-	return n;
 }
 
-/* Slabs that were emptied.  Those for whose objects there is no room elsewhere take others' in. */
-static unsigned int compact_step(struct sn_eviction *e, unsigned int index, bool *go_on)
+/* *emptied: slabs.  Those for whose objects there is no room elsewhere take others' in. */
+static enum verdict compact_step(struct sn_eviction *e, unsigned int index, unsigned int *emptied)
 {
 	struct sn_cache_node *cn = sn_cache_node(e->node, index);
-	unsigned int emptied = 0;
+	enum verdict verdict = GO_ON;
 	struct sn_page *slab;
+	unsigned int live;
 	uint64_t room;
 
+	*emptied = 0;
 	isolate_sparse(cn, &room);
-	while (*go_on && (slab = first_isolated(cn)) != NULL) {
-		unsigned int live = (unsigned int)slab->nr_objects - slab->nr_free;
+	while (verdict == GO_ON && (slab = first_isolated(cn, &live)) != NULL) {
 		uint64_t before = e->evicted;
 
 		if (live > room) {
-			room += slab->nr_free;
+			room += sn_caches[index].slab_objects - live;
 			rejoin(cn, slab);
 			continue;
 		}
-		*go_on = ask_slab(e, cn, &sn_caches[index], slab);
-		emptied += rejoin(cn, slab);
+		verdict = ask_slab(e, cn, &sn_caches[index], slab);
+		if (verdict == FORKED)
+			return FORKED;
+		*emptied += rejoin(cn, slab);
 		room -= sn_min(room, e->evicted - before);
 	}
-	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
-	rejoin_all(cn);
-	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
-	return emptied;
+	rejoin_all_locked(cn);
+	return verdict;
 }
 
 /* Frees of the cache's objects of this node go straight to their slabs, and allocations come from
- * there, until the end. */
-static void begin_vacating(struct sn_node *node, unsigned int index)
+ * there, until the end.  False: the tables cannot be closed here. */
+static bool begin_vacating(struct sn_node *node, unsigned int index)
 {
 	struct sn_cache_node *cn = sn_cache_node(node, index);
 
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
-	sn_counter_add(cn->vacating, 1);
+	sn_counter_set(cn->vacating, 1);
 	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
-	sn_tables_close_cache(node->index, index);
+	if (sn_tables_close_cache(node->index, index) != 0)
+		return false;
 	for_each_node(here) {
 		sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
 		sn_alien_drain(here, node->index, index, true);
 		sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
 	}
 	sn_cache_drain_shared(node, index);
+	return true;
 }
 
 static void end_vacating(struct sn_node *node, unsigned int index)
@@ -436,23 +486,29 @@ static void end_vacating(struct sn_node *node, unsigned int index)
 
 	sn_tables_open_cache(node->index, index);
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
-	sn_counter_sub(cn->vacating, 1);
+	sn_counter_set(cn->vacating, 0);
 	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
 }
 
-static bool compact_cache(struct sn_eviction *e, unsigned int index)
+static enum verdict compact_cache(struct sn_eviction *e, unsigned int index)
 {
-	unsigned int generation = sn_callback_generation();
-	bool go_on = true;
+	enum verdict verdict = STOP;
 
-	begin_vacating(e->node, index);
-	while (go_on && sn_node_state(e->node) == SN_ONLINE && compact_step(e, index, &go_on) > 0)
-		;
-	if (sn_callback_generation() != generation)
-		return false; /* reclaim forked: this child has undone it */
+	if (begin_vacating(e->node, index)) {
+		/* Not for ever, should the program thin out slabs as fast as they are joined. */
+		int64_t left = sn_counter_read(sn_cache_node(e->node, index)->nr_slabs);
+		unsigned int emptied;
+
+		do {
+			verdict = compact_step(e, index, &emptied);
+			left -= emptied;
+		} while (verdict == GO_ON && emptied > 0 && left > 0 && !memory_full());
+	}
+	if (verdict == FORKED)
+		return FORKED; /* this child has undone it */
 	end_vacating(e->node, index);
 	sn_cache_shrink_node(e->node, index);
-	return go_on;
+	return verdict;
 }
 
 /* With one slab in use there is nothing to join.  What waits in stores cannot be told from what
@@ -465,25 +521,55 @@ static bool worth_compacting(struct sn_node *node, unsigned int index)
 	       sn_counter_read(cn->nr_slabs) >= sn_counter_read(cn->nr_free) + 2;
 }
 
+static bool left_service(void *arg)
+{
+	return !sn_node_usable(arg);
+}
+
+/* A turn for each cache, so that an offline does not wait for all of them. */
+static enum verdict compact_in_turn(struct sn_eviction *e, unsigned int index)
+{
+	enum verdict verdict = GO_ON;
+
+	if (!sn_turn_take_unless(&turn, e->stop, e->arg))
+		return STOP;
+	forget_all();
+	atomic_store(&compacted, e->node->index);
+	atomic_thread_fence(memory_order_seq_cst);
+	/* An offline publishes first, then looks at `compacted` (sn_movable_settle()): one of the
+	 * two sees the other.  And the cache may have been taken back, or destroyed, meanwhile. */
+	if (!stopped(e) && atomic_load(&sn_caches[index].movable) != NULL)
+		verdict = compact_cache(e, index);
+	if (verdict == FORKED)
+		return FORKED;
+	atomic_store(&compacted, 0);
+	sn_turn_give(&turn);
+	return verdict;
+}
+
 void sn_movable_compact(struct sn_eviction *e, unsigned int cache)
 {
-	unsigned int first = cache == 0 ? SN_NR_CLASSES + 1 : cache;
+	unsigned int c = cache == 0 ? SN_NR_CLASSES + 1 : cache;
 	unsigned int end = cache == 0 ? sn_cache_end : cache + 1;
 
-	if (sn_in_callback() || sn_node_state(e->node) != SN_ONLINE)
+	e->stop = left_service;
+	e->arg = e->node;
+	if (sn_in_callback() || stopped(e))
 		return;
-	for (unsigned int c = first; c < end; c++) {
-		bool go_on;
-
-		if (!worth_compacting(e->node, c) || !sn_turn_take_unless(&turn, e->stop, e->arg))
-			continue;
-		forget_all();
-		/* Again: it may have been taken back, or destroyed, while this waited. */
-		go_on = atomic_load(&sn_caches[c].movable) == NULL || compact_cache(e, c);
-		sn_turn_give(&turn);
-		if (!go_on)
+	for (; c < end; c++)
+		if (worth_compacting(e->node, c) && compact_in_turn(e, c) != GO_ON)
 			return;
-	}
+}
+
+bool sn_movable_settle(struct sn_node *node, bool (*stop)(void *arg), void *arg)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load(&compacted) != node->index)
+		return true;
+	if (!sn_turn_take_unless(&turn, stop, arg))
+		return false;
+	sn_turn_give(&turn);
+	return true;
 }
 
 /* --- fork -------------------------------------------------------------------------------- */
@@ -491,6 +577,7 @@ void sn_movable_compact(struct sn_eviction *e, unsigned int cache)
 void sn_movable_fork_child(void)
 {
 	atomic_store(&turn.word, 0);
+	atomic_store(&compacted, 0);
 	for (unsigned int c = SN_NR_CLASSES + 1; c < sn_cache_end; c++)
 		for_each_node(n) {
 			struct sn_cache_node *cn = sn_cache_node(sn_nodes[n], c);

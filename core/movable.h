@@ -27,7 +27,7 @@ struct sn_eviction {
 	/* Given. */
 	struct sn_node *node;
 	unsigned int target; /* where objects are told to go, an index; SN_NODE_NONE: anywhere */
-	bool (*stop)(void *arg); /* asked between batches; may be NULL */
+	bool (*stop)(void *arg); /* asked between batches; may be NULL; not for compaction */
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* slabs; may be NULL */
 	void *arg;
 	/* Results. */
@@ -40,13 +40,18 @@ struct sn_eviction {
 
 /* Asks all objects of movable caches on a node that is closed and drained.  No lock held. */
 void sn_movable_evict(struct sn_eviction *e);
-/* Asks the objects of sparse slabs, on a node in service, to go to denser ones; of one cache, or
- * (0) of all.  No lock held; nothing inside a callback. */
+/* Asks the objects of sparse slabs, as long as the node is in service, to go to denser ones; of one
+ * cache, or (0) of all.  No lock held; does nothing inside a callback. */
 void sn_movable_compact(struct sn_eviction *e, unsigned int cache);
 /* Objects of movable caches that live on the node, and their bytes; approximate, no lock. */
 void sn_movable_count(unsigned int node, uint64_t *objects, uint64_t *bytes);
-/* Before a cache is destroyed: nobody asks its objects any more.  -EDEADLK in a callback. */
-int sn_movable_forget(unsigned int cache);
+/* Before a node that has left service is emptied: waits until nobody compacts it, since an isolated
+ * slab is not given back.  False: stop(arg) said so; it may be NULL. */
+bool sn_movable_settle(struct sn_node *node, bool (*stop)(void *arg), void *arg);
+/* Around the destruction of a cache, when it is movable: nobody is asked meanwhile.  False: this is
+ * a callback. */
+bool sn_movable_hold(unsigned int cache, bool *movable);
+void sn_movable_release(void);
 /* In a forked child, whose only thread is the caller: slabs that were isolated rejoin. */
 void sn_movable_fork_child(void);
 

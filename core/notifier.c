@@ -58,7 +58,7 @@ static int call(struct notifier *n, struct sn_node *node, enum slabnode_mem_acti
 	struct sn_callback frame;
 	int result, injected;
 
-	sn_callback_enter(&frame, "notifier", n->name, node->index);
+	sn_callback_enter(&frame, SN_CALLBACK_NOTIFIER, n->name, node->index);
 	injected = sn_fault(begins ? SN_FAULT_NOTIFIER : SN_FAULT_NOTIFIER_END);
 	if (n->memory != NULL) {
 		struct slabnode_memory_notify notify = {

@@ -13,6 +13,7 @@
 #include "drain.h"
 #include "event.h"
 #include "loan.h"
+#include "movable.h"
 #include "notifier.h"
 #include "pages.h"
 #include "rebind.h"
@@ -319,6 +320,8 @@ static void offline_one(struct sn_offline *o)
 	int error;
 
 	error = sn_offline_enter(o, SN_PHASE_DRAIN);
+	if (!sn_movable_settle(o->node, sn_offline_must_stop, o) && error == 0)
+		error = sn_offline_fail_stopped(o);
 	result->drained_objects += sn_drain_stores(o->node);
 	sn_offline_report(o, SN_PHASE_DRAIN, result->drained_objects, result->drained_objects);
 	if (error == 0)

@@ -287,20 +287,21 @@ uint64_t sn_tables_drain(unsigned int node, bool to_slabs)
 
 typedef uint64_t table_fn(struct sn_table *table, unsigned int arg);
 
-/* Closes, fences and opens all tables of one node around fn. */
-static uint64_t with_tables_closed(unsigned int node, table_fn *fn, unsigned int arg)
+/* Closes, fences and opens all tables of one node around fn, whose results are added to *total.
+ * An error: the fence is refused, and fn was not called. */
+static int with_tables_closed(unsigned int node, table_fn *fn, unsigned int arg, uint64_t *total)
 {
-	uint64_t total = 0;
+	int error;
 
 	if (__atomic_load_n(&tables[node], __ATOMIC_ACQUIRE) == NULL)
 		return 0;
 	sn_tables_close(node);
-	if (sn_tables_fence() == 0)
-		for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++)
-			if (sn_table_at(node, cpu) != NULL)
-				total += fn(sn_table_at(node, cpu), arg);
+	error = sn_tables_fence();
+	for (unsigned int cpu = 0; error == 0 && cpu < sn_nr_cpus; cpu++)
+		if (sn_table_at(node, cpu) != NULL)
+			*total += fn(sn_table_at(node, cpu), arg);
 	sn_tables_open(node);
-	return total;
+	return error;
 }
 
 static uint64_t drain_one_cache(struct sn_table *table, unsigned int cache)
@@ -313,7 +314,7 @@ uint64_t sn_tables_drain_cache(unsigned int cache)
 	uint64_t total = 0;
 
 	for_each_node(node)
-		total += with_tables_closed(node, drain_one_cache, cache);
+		with_tables_closed(node, drain_one_cache, cache, &total);
 	return total;
 }
 
@@ -378,7 +379,7 @@ uint64_t sn_tables_reap(bool everything)
 
 	for_each_node(node) {
 		if (everything || worth_closing(node))
-			total += with_tables_closed(node, reap_table, everything);
+			with_tables_closed(node, reap_table, everything, &total);
 		begin_round(node);
 	}
 	return total;
@@ -406,7 +407,7 @@ unsigned int sn_table_grow(struct sn_table *table, unsigned int cache)
 	if (table == &sn_empty_table)
 		return 0;
 	if (cache > SN_NR_CLASSES)
-		return slot->end == NULL ? 0 : limit;
+		return sn_counter_read(slot->end) == NULL ? 0 : limit;
 	base = array_base(table, cache);
 	end = __atomic_load_n(&slot->end, __ATOMIC_RELAXED);
 	have = sn_min((unsigned int)(end - base) * 2, limit);
@@ -423,13 +424,15 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 	unsigned int limit = sn_caches[cache].array_limit;
 	void **array;
 
-	if (table == &sn_empty_table || slot->top != no_array || sn_fault(SN_FAULT_ARRAY) != 0)
+	if (table == &sn_empty_table || sn_counter_read(slot->top) != no_array ||
+	    sn_fault(SN_FAULT_ARRAY) != 0)
 		return;
 	array = sn_meta_alloc((limit + 1) * sizeof(*array), 64);
 	if (array == NULL)
 		return;
 	/* While end is NULL the slot is full whatever top says: top first, then end.  Between the
-	 * two the cache may be closed for the table's node. */
+	 * two the cache may be closed for the table's node: the end waits in the first entry. */
+	array[1] = array + limit;
 	if (sn_rseq_enabled) {
 		if (!sn_rseq_install(words, SN_SLOT(cache), table, no_array, array))
 			return;
@@ -438,7 +441,7 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 		if (slot->top != no_array)
 			array = NULL;
 		else
-			slot->top = array;
+			__atomic_store_n(&slot->top, array, __ATOMIC_RELEASE);
 		sn_table_unlock(table);
 		if (array == NULL)
 			return;
@@ -457,18 +460,20 @@ static uint64_t close_slot(struct sn_table *table, unsigned int cache)
 	/* No word names the table now, so nobody uses the slot.  Emptied, its top is its base; the
 	 * end is kept in the first entry until the slot is opened. */
 	if (slot->end != NULL) {
-		slot->top[1] = slot->end;
-		__atomic_store_n(&slot->end, NULL, __ATOMIC_RELAXED);
+		sn_counter_set(slot->top[1], (void *)slot->end);
+		sn_counter_set(slot->end, NULL);
 	}
 	return total;
 }
 
-uint64_t sn_tables_close_cache(unsigned int node, unsigned int cache)
+int sn_tables_close_cache(unsigned int node, unsigned int cache)
 {
+	uint64_t drained = 0;
+
 	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
 	closed_caches[node][cache / 64] |= (uint64_t)1 << cache % 64;
 	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
-	return with_tables_closed(node, close_slot, cache);
+	return with_tables_closed(node, close_slot, cache, &drained);
 }
 
 void sn_tables_open_cache(unsigned int node, unsigned int cache)
@@ -478,9 +483,14 @@ void sn_tables_open_cache(unsigned int node, unsigned int cache)
 	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
 		struct sn_table *table = sn_table_at(node, cpu);
 		struct sn_slot *slot = table == NULL ? NULL : sn_table_slot(table, cache);
+		void **top;
 
-		if (slot != NULL && slot->top != no_array && slot->end == NULL)
-			__atomic_store_n(&slot->end, (void **)slot->top[1], __ATOMIC_RELEASE);
+		if (slot == NULL || __atomic_load_n(&slot->end, __ATOMIC_RELAXED) != NULL)
+			continue;
+		/* Nobody gives to the slot: an array that it has, or just gets, is empty. */
+		top = __atomic_load_n(&slot->top, __ATOMIC_ACQUIRE);
+		if (top != no_array)
+			__atomic_store_n(&slot->end, (void **)top[1], __ATOMIC_RELEASE);
 	}
 	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
 }

@@ -96,8 +96,9 @@ unsigned int sn_table_peek(struct sn_table *table, unsigned int cache, void **ob
 /* Removes every entry of a cache from all tables (the cache is being destroyed or shrunk). */
 uint64_t sn_tables_drain_cache(unsigned int cache);
 /* Empties the slots of an object cache in the node's tables and keeps them so until they are
- * opened: neither gives nor takes anything. Returns objects.  Not nested. */
-uint64_t sn_tables_close_cache(unsigned int node, unsigned int cache);
+ * opened, whatever this returns: they neither give nor take anything.  A negative errno value: the
+ * fence is refused, and they still do.  Not nested. */
+int sn_tables_close_cache(unsigned int node, unsigned int cache);
 void sn_tables_open_cache(unsigned int node, unsigned int cache);
 /* Gives a slot of an object cache its array. */
 void sn_table_install(struct sn_table *table, unsigned int cache, void *const *words);

@@ -36,7 +36,7 @@ int sn_result_fail(struct sn_lifecycle_result *result, int error, const char *fo
 
 int sn_result_refuse_callback(struct sn_lifecycle_result *result)
 {
-	return sn_result_fail(result, -EDEADLK, "not from inside a notifier");
+	return sn_result_fail(result, -EDEADLK, "not from inside a callback");
 }
 
 void sn_result_unmovable(struct sn_lifecycle_result *result, const struct sn_move_result *moved)

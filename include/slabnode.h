@@ -198,8 +198,8 @@ enum slabnode_answer {
  * Phase 1.  `count` objects (at most 64) of one slab, which look allocated.  Pins those that live
  * and can be moved, replaces the others by NULL, and returns what is handed to phase 2 (not NULL),
  * or pins nothing and returns NULL: not now.  Called with the slab's lock held: must be quick, and
- * must not sleep, allocate, free or call the library, nor wait for a lock under which the program
- * does so.
+ * must not sleep, fork, allocate, free or call the library, nor wait for a lock under which the
+ * program does so.
  */
 typedef void *slabnode_get_fn(struct slabnode_cache *cache, unsigned int count, void **objects,
 			      void *data);

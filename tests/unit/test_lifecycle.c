@@ -600,9 +600,9 @@ static int veto(enum sn_fault_point point)
 /* A failure at each step leaves the node exactly as it was, its policy included. */
 UNIT_TEST(failure_at_each_step_rolls_back)
 {
-	static const enum sn_fault_point steps[] = {SN_FAULT_GOING_OFFLINE, SN_FAULT_CLOSE,
-						    SN_FAULT_DRAIN,	    SN_FAULT_RELEASE,
-						    SN_FAULT_MIGRATE,	    SN_FAULT_VERIFY};
+	static const enum sn_fault_point steps[] = {
+		SN_FAULT_GOING_OFFLINE, SN_FAULT_CLOSE,	  SN_FAULT_DRAIN, SN_FAULT_RELEASE,
+		SN_FAULT_EVICT,		SN_FAULT_MIGRATE, SN_FAULT_VERIFY};
 	struct sn_lifecycle_result result;
 	struct picture before, after;
 	void *p;
