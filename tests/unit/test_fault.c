@@ -15,6 +15,7 @@
 #include "notifier.h"
 #include "reap.h"
 #include "rebind.h"
+#include "sites.h"
 
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -753,6 +754,13 @@ static void act_everything(void)
 	CHECK_EQUAL(sn_drain(SN_NODE_NONE, true, &result), 0);
 }
 
+static unsigned int one_frame(void **frame, unsigned int max)
+{
+	(void)max;
+	frame[0] = __builtin_return_address(0);
+	return 1;
+}
+
 /* Every lock is delayed at both of its points. */
 UNIT_TEST(points_of_locks)
 {
@@ -761,6 +769,8 @@ UNIT_TEST(points_of_locks)
 	tally = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	CHECK(tally != MAP_FAILED);
+	sn_stack_hook = one_frame;
+	CHECK(sn_sites_start(1));
 	unit_start(NODES);
 	run(&op, SN_FAULT_COUNT, 1);
 	for (unsigned int i = SN_FAULT_LOCK; i < SN_FAULT_COUNT; i++)
