@@ -313,7 +313,12 @@ static void compare(const struct measure *before, const struct measure *after)
 	CHECK(after->slabs_active <= before->slabs_active + 16);
 	CHECK(after->threads <= before->threads);
 	CHECK(after->descriptors <= before->descriptors);
-	CHECK(after->mappings <= before->mappings + 16 + 4 * nodes);
+	/*
+	 * Closed stretches of address space do not join in the kernel when their pages were first
+	 * touched before and after a fork (their anon_vma differ), so there are more mappings after
+	 * thousands of forks; a stretch keeps its own, so the number of segments bounds them.
+	 */
+	CHECK(after->mappings <= before->mappings + 64 + 16 * nodes);
 	CHECK(after->rss_kib <= before->rss_kib + before->rss_kib / 5 + 4 * (long)KIB + aliens_kib);
 }
 
