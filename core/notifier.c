@@ -113,11 +113,14 @@ static void tell_end(struct notifier *n, struct sn_node *node, bool online, bool
 
 /* Node events enclose the memory actions at the beginning; at the end they come first, but for a
  * cancel, which undoes in the opposite order (the kernel's offline_pages and online_pages). */
-int sn_notify_begin(struct sn_node *node, bool online, enum sn_policy policy, char *who)
+int sn_notify_begin(struct sn_node *node, bool online, enum sn_policy policy,
+		    struct sn_notify_request *request)
 {
 	int error = 0;
 
-	sn_turn_take(&turn);
+	request->told = sn_turn_take_unless(&turn, request->stop, request->arg);
+	if (!request->told)
+		return -ECANCELED;
 	under_way[node->index] = (struct under_way){true, online, policy};
 	for (int memory = 0; memory < 2 && error == 0; memory++)
 		for (unsigned int i = 0; i < chain->nr && error == 0; i++) {
@@ -127,7 +130,7 @@ int sn_notify_begin(struct sn_node *node, bool online, enum sn_policy policy, ch
 				continue;
 			error = tell_begin(n, node, online, policy);
 			if (error != 0)
-				memcpy(who, n->name, sizeof(n->name));
+				memcpy(request->who, n->name, sizeof(n->name));
 		}
 	sn_turn_give(&turn);
 	return error;

@@ -34,12 +34,20 @@ int sn_notifier_register(const char *name, int priority, slabnode_memory_fn *mem
 /* No callback of it runs any more when this has returned.  -ENOENT, -EDEADLK. */
 int sn_notifier_unregister(int id);
 
+struct sn_notify_request {
+	bool (*stop)(void *arg); /* asked while another delivery goes on; NULL: waits for it */
+	void *arg;
+	bool told;    /* false: stopped before anybody was told, -ECANCELED; no end is due */
+	char who[32]; /* the one that refused */
+};
+
 /*
- * For lifecycle.c, with no lock held.  begin tells everybody of the GOING_ events, until one
- * refuses: its errno value, with its name in `who` (32 bytes), after which end(cancel) follows.
+ * For the lifecycle, with no lock held.  begin tells everybody of the GOING_ events, until one
+ * refuses: its errno value, with its name in `who`, after which end(cancel) follows.
  * end tells those who were told of the beginning, the one that refused included, how it ended.
  */
-int sn_notify_begin(struct sn_node *node, bool online, enum sn_policy policy, char *who);
+int sn_notify_begin(struct sn_node *node, bool online, enum sn_policy policy,
+		    struct sn_notify_request *request);
 void sn_notify_end(struct sn_node *node, bool online, bool cancelled, enum sn_policy policy);
 /* In a forked child: nobody is running callbacks. */
 void sn_notifier_fork_child(void);

@@ -253,7 +253,8 @@ static void roll_back(struct sn_offline *o)
 	sn_tables_open(node->index);
 	o->result->state = SN_ONLINE;
 	sn_event_add(node, SN_GOING_OFFLINE, SN_ONLINE, "MEM_CANCEL_OFFLINE", o->result->message);
-	sn_notify_end(node, false, true, o->request->policy);
+	if (o->told)
+		sn_notify_end(node, false, true, o->request->policy);
 }
 
 static void finish(struct sn_offline *o)
@@ -397,15 +398,16 @@ static void give_up(struct sn_offline *o)
  */
 static void begin_notify(struct sn_offline *o)
 {
-	char who[32] = "";
-	int error = sn_notify_begin(o->node, false, o->request->policy, who);
+	struct sn_notify_request request = {.stop = sn_offline_must_stop, .arg = o};
+	int error = sn_notify_begin(o->node, false, o->request->policy, &request);
 
+	o->told = request.told;
 	if (error == 0)
 		return;
-	if (sn_offline_forked(o))
+	if (sn_offline_forked(o) || !o->told)
 		sn_offline_fail_stopped(o);
 	else
-		sn_result_fail(o->result, -EBUSY, "refused by notifier %s (%s)", who,
+		sn_result_fail(o->result, -EBUSY, "refused by notifier %s (%s)", request.who,
 			       sn_errno_name(error));
 	give_up(o);
 }

@@ -82,7 +82,7 @@ static int online_check(struct sn_node *node, struct sn_lifecycle_result *result
 static int online_carry_out(struct sn_node *node, const struct sn_nodemask *lent_to,
 			    struct sn_lifecycle_result *result, uint64_t *stall_ns)
 {
-	char who[32] = "";
+	struct sn_notify_request request = {.stop = NULL};
 	int error;
 
 	sn_event_add(node, SN_OFFLINE, SN_GOING_ONLINE, "MEM_GOING_ONLINE", "requested");
@@ -90,9 +90,9 @@ static int online_carry_out(struct sn_node *node, const struct sn_nodemask *lent
 	if (error != 0)
 		return sn_result_fail(result, error, "going-online was vetoed: %s",
 				      sn_errno_name(error));
-	error = sn_notify_begin(node, true, SN_MIGRATE, who);
+	error = sn_notify_begin(node, true, SN_MIGRATE, &request);
 	if (error != 0)
-		return sn_result_fail(result, -EBUSY, "refused by notifier %s (%s)", who,
+		return sn_result_fail(result, -EBUSY, "refused by notifier %s (%s)", request.who,
 				      sn_errno_name(error));
 	error = sn_loans_end(lent_to, stall_ns);
 	if (error != 0)

@@ -548,6 +548,32 @@ UNIT_TEST(cancel_during_a_stall)
 	CHECK(strstr(tape, "cancel-offline/1 n:cancel-removing/1 ") != NULL);
 }
 
+/* Another node's offline waits for the turn to tell the same notifier.  It can be cancelled, and run
+ * out of time, meanwhile; the notifier never hears of it. */
+UNIT_TEST(cancel_behind_a_stall)
+{
+	static struct call offline = {.policy = SN_MIGRATE, .timeout_ms = -1};
+	struct sn_lifecycle_result result;
+	pthread_t worker;
+
+	unit_start(3);
+	prepare_stall("going-offline");
+	mem.inside = stall;
+	join_in(&mem, 0);
+	worker = unit_thread(offline_thread, &offline);
+	sem_wait(&stalled);
+	CHECK_EQUAL(unit_offline(NODE + 1, SN_MIGRATE, 30, &result), -ETIMEDOUT);
+	CHECK_EQUAL(unit_state(NODE + 1), SN_ONLINE);
+	CHECK(!atomic_load(&offline.over));
+	TAPE("m:going-offline/1 ");
+	sem_post(&go_on);
+	unit_join(worker);
+	CHECK_EQUAL(offline.error, 0);
+	TAPE("m:offline/1 ");
+	mem.inside = NULL;
+	CHECK_EQUAL(unit_offline(NODE + 1, SN_MIGRATE, -1, &result), 0);
+}
+
 UNIT_TEST(timeout_during_a_stall)
 {
 	static struct call offline = {.policy = SN_WAIT, .timeout_ms = 20};
@@ -1238,6 +1264,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(callbacks_give_memory_up),
 		cmocka_unit_test(callbacks_change_no_node),
 		cmocka_unit_test(cancel_during_a_stall),
+		cmocka_unit_test(cancel_behind_a_stall),
 		cmocka_unit_test(timeout_during_a_stall),
 		cmocka_unit_test(stall_at_the_end),
 		cmocka_unit_test(unregister_waits_for_the_callback),
