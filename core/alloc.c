@@ -198,11 +198,13 @@ static void *alloc_slow(unsigned int cache)
 
 SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 {
-	void *object = alloc_slow(cache);
+	void *p = alloc_slow(cache);
 
-	if (sn_unlikely(sn_sites_on) && object != NULL)
-		sn_sites_alloc(object, sn_caches[cache].size);
-	return object;
+	if (sn_unlikely(p == NULL))
+		errno = ENOMEM;
+	else if (sn_unlikely(sn_sites_on))
+		sn_sites_alloc(p, sn_caches[cache].size);
+	return p;
 }
 
 static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
@@ -258,6 +260,8 @@ SN_NOINLINE void *sn_alloc_large(size_t size, size_t align, bool zero)
 	void *p = alloc_large(size, align, zero);
 
 	sample_large(p, size);
+	if (sn_unlikely(p == NULL))
+		errno = ENOMEM;
 	return p;
 }
 

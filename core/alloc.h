@@ -16,7 +16,8 @@ void *sn_alloc_slow(unsigned int cache);
 void *sn_alloc_large(size_t size, size_t align, bool zero);
 void sn_free_slow(void *p);
 
-/* NULL: no memory (errno is not set). */
+/* NULL: no memory, and errno is ENOMEM.  The slow paths set it, so that the fast one can end in
+ * a jump to them. */
 SN_INLINE void *sn_alloc_cache(unsigned int cache)
 {
 	void *const *words = sn_self.fast;

@@ -38,6 +38,8 @@
 #define SN_COLD		 __attribute__((cold, noinline))
 #define SN_INLINE	 static inline __attribute__((always_inline))
 #define SN_TLS		 __attribute__((tls_model("initial-exec")))
+/* On variables of the fast paths: reached without the global offset table. */
+#define SN_HIDDEN	 __attribute__((visibility("hidden")))
 #define SN_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 #define sn_min(a, b) ((a) < (b) ? (a) : (b))

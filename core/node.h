@@ -100,7 +100,7 @@ struct sn_node {
 
 extern struct sn_node *sn_nodes[SN_MAX_NODES + 1];
 extern unsigned int sn_node_end; /* one past the highest index in use */
-extern _Atomic uint8_t sn_standin[256];
+extern _Atomic uint8_t sn_standin[256] SN_HIDDEN;
 extern struct sn_lock sn_lifecycle_lock;
 /* Changes with every change of a `usable`.  Whoever found no node to allocate from looks again
  * when it has changed meanwhile: nodes come and go while one is looked at after the other. */

@@ -15,7 +15,7 @@
 #include "base.h"
 
 /* Offset of glibc's area from the thread pointer; set once by sn_rseq_init(). */
-extern ptrdiff_t sn_rseq_offset;
+extern ptrdiff_t sn_rseq_offset SN_HIDDEN;
 /* The sequences may be used: registered by glibc, and membarrier registered by us. */
 extern bool sn_rseq_enabled;
 

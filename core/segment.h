@@ -96,8 +96,8 @@ struct sn_segment {
 _Static_assert(sizeof(struct sn_segment) <= SN_HEADER_PAGES * SN_PAGE_SIZE,
 	       "the header must end where the first page begins");
 
-extern _Atomic uint8_t sn_segmap[SN_WINDOW_SEGS];
-extern uintptr_t sn_window;
+extern _Atomic uint8_t sn_segmap[SN_WINDOW_SEGS] SN_HIDDEN;
+extern uintptr_t sn_window SN_HIDDEN;
 
 SN_INLINE unsigned int sn_segmap_entry(const void *p)
 {

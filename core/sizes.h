@@ -15,8 +15,8 @@
 #define SN_CLASS_MAX  32768
 
 extern const uint16_t sn_class_size[SN_NR_CLASSES + 1];
-extern const uint8_t sn_class_small[SN_SMALL_MAX / 16 + 1];
-extern const uint8_t sn_class_medium[SN_CLASS_MAX / 128 + 1];
+extern const uint8_t sn_class_small[SN_SMALL_MAX / 16 + 1] SN_HIDDEN;
+extern const uint8_t sn_class_medium[SN_CLASS_MAX / 128 + 1] SN_HIDDEN;
 
 /* For size <= SN_CLASS_MAX. */
 SN_INLINE unsigned int sn_size_class(size_t size)

@@ -21,7 +21,7 @@ struct sn_thread {
 	uint64_t sample_seed;
 };
 
-extern _Thread_local struct sn_thread sn_self SN_TLS;
+extern _Thread_local struct sn_thread sn_self SN_TLS SN_HIDDEN;
 /* What threads prefer until they say otherwise; SN_NODE_NONE: the node of their CPU.  Set at start.
  */
 extern unsigned int sn_thread_preferred;

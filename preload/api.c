@@ -192,11 +192,7 @@ SN_EXPORT int slabnode_cache_destroy(struct slabnode_cache *cache)
 
 SN_EXPORT void *slabnode_cache_alloc(struct slabnode_cache *cache)
 {
-	void *object = sn_alloc_cache(index_of(cache));
-
-	if (object == NULL)
-		errno = ENOMEM;
-	return object;
+	return sn_alloc_cache(index_of(cache));
 }
 
 SN_EXPORT void *slabnode_cache_alloc_node(struct slabnode_cache *cache, int node)

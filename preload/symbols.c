@@ -35,9 +35,7 @@ static SN_COLD void *no_memory(void)
 
 SN_EXPORT void *malloc(size_t size)
 {
-	void *p = sn_malloc(size);
-
-	return sn_likely(p != NULL) ? p : no_memory();
+	return sn_malloc(size);
 }
 
 SN_EXPORT void free(void *p)
@@ -48,27 +46,22 @@ SN_EXPORT void free(void *p)
 SN_EXPORT void *calloc(size_t n, size_t size)
 {
 	size_t bytes;
-	void *p;
 
 	if (sn_unlikely(__builtin_mul_overflow(n, size, &bytes)))
 		return no_memory();
-	p = sn_calloc(bytes);
-	return sn_likely(p != NULL) ? p : no_memory();
+	return sn_calloc(bytes);
 }
 
 /* realloc(p, 0) frees and returns NULL, as glibc's does. */
 SN_EXPORT void *realloc(void *p, size_t size)
 {
-	void *q;
-
 	if (p == NULL)
 		return malloc(size);
 	if (size == 0) {
 		free(p);
 		return NULL;
 	}
-	q = sn_realloc(p, size);
-	return sn_likely(q != NULL) ? q : no_memory();
+	return sn_realloc(p, size);
 }
 
 SN_EXPORT void *reallocarray(void *p, size_t n, size_t size)
@@ -88,16 +81,13 @@ static bool power_of_two(size_t n)
 /* An alignment that is no power of two is rounded up, as glibc does. */
 SN_EXPORT void *memalign(size_t align, size_t size)
 {
-	void *p;
-
 	if (align > PTRDIFF_MAX / 2 || size > PTRDIFF_MAX) {
 		errno = align > PTRDIFF_MAX / 2 ? EINVAL : ENOMEM;
 		return NULL;
 	}
 	if (!power_of_two(align))
 		align = align <= 16 ? 16 : (size_t)1 << (64 - __builtin_clzll(align - 1));
-	p = sn_memalign(align, size);
-	return p != NULL ? p : no_memory();
+	return sn_memalign(align, size);
 }
 
 SN_EXPORT void *aligned_alloc(size_t align, size_t size)

@@ -41,22 +41,36 @@
 
 #define SN_HAVE_RSEQ 1
 
+/* As RSEQ_END, for sequences that say by a jump that they found nothing. */
+#define RSEQ_END_GOTO(label)                                                                       \
+	"2:\n"                                                                                     \
+	".pushsection .text.unlikely, \"ax\"\n"                                                    \
+	".byte 0x0f, 0xb9, 0x3d\n"                                                                 \
+	".long 0x53053053\n"                                                                       \
+	"4:\n"                                                                                     \
+	"jmp %l[" #label "]\n"                                                                     \
+	".popsection\n"
+
 /* Takes the newest object of a slot; NULL: none, or aborted. */
 SN_INLINE void *sn_rseq_pop(void *const *words, size_t slot)
 {
 	void *object, *t, *top;
 
-	__asm__ volatile(RSEQ_BEGIN
-			 "movq (%[t], %[slot]), %[top]\n"
-			 "movq (%[top]), %[object]\n"
-			 "testq %[object], %[object]\n"
-			 "jz 2f\n"
-			 "subq $8, %[top]\n"
-			 "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[object], %k[object]\n")
-			 : [object] "=&r"(object), [t] "=&r"(t), [top] "=&r"(top)
-			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot)
-			 : "memory", "cc");
+	__asm__ volatile goto(RSEQ_BEGIN "movq (%[t], %[slot]), %[top]\n"
+					 "movq (%[top]), %[object]\n"
+					 "testq %[object], %[object]\n"
+					 "jz %l[nothing]\n"
+					 "subq $8, %[top]\n"
+					 "movq %[top], (%[t], %[slot])\n" RSEQ_END_GOTO(nothing)
+			      : [object] "=&r"(object), [t] "=&r"(t), [top] "=&r"(top)
+			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot)
+			      : "memory", "cc"
+			      : nothing);
+	if (object == NULL) /* tested above already */
+		__builtin_unreachable();
 	return object;
+nothing:
+	return NULL;
 }
 
 /* Puts an object of a node into a slot of the current table, if that table accepts the node's
@@ -64,25 +78,24 @@ SN_INLINE void *sn_rseq_pop(void *const *words, size_t slot)
 SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *standin)
 {
 	void *t, *top;
-	int done;
 
-	__asm__ volatile(RSEQ_BEGIN
-			 "movzbl (%[standin]), %k[top]\n"
-			 "xorl %[done], %[done]\n"
-			 "cmpb %b[top], (%[t])\n"
-			 "jne 2f\n"
-			 "movq (%[t], %[slot]), %[top]\n"
-			 "cmpq 8(%[t], %[slot]), %[top]\n"
-			 "jae 2f\n"
-			 "movl $1, %[done]\n"
-			 "movq %[object], 8(%[top])\n"
-			 "addq $8, %[top]\n"
-			 "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %[done], %[done]\n")
-			 : [t] "=&r"(t), [top] "=&q"(top), [done] "=&r"(done)
-			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
-			   [object] "r"(object), [standin] "r"(standin)
-			 : "memory", "cc");
-	return done;
+	__asm__ volatile goto(RSEQ_BEGIN "movzbl (%[standin]), %k[top]\n"
+					 "cmpb %b[top], (%[t])\n"
+					 "jne %l[refused]\n"
+					 "movq (%[t], %[slot]), %[top]\n"
+					 "cmpq 8(%[t], %[slot]), %[top]\n"
+					 "jae %l[refused]\n"
+					 "movq %[object], 8(%[top])\n"
+					 "addq $8, %[top]\n"
+					 "movq %[top], (%[t], %[slot])\n" RSEQ_END_GOTO(refused)
+			      : [t] "=&r"(t), [top] "=&q"(top)
+			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
+				[object] "r"(object), [standin] "r"(standin)
+			      : "memory", "cc"
+			      : refused);
+	return true;
+refused:
+	return false;
 }
 
 /* Takes up to `want` objects. Returns how many. */
@@ -173,3 +186,4 @@ SN_INLINE bool sn_rseq_install(void *const *words, size_t slot, const void *want
 
 #undef RSEQ_BEGIN
 #undef RSEQ_END
+#undef RSEQ_END_GOTO
