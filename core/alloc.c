@@ -50,7 +50,11 @@ static unsigned int pop_many(struct sn_thread *self, unsigned int cache, void **
 	return sn_locked_pop_many(self->words, &self->shard, cache, objects, n);
 }
 
-/* The table of the thread's CPU, built when it does not exist; how many objects it wants. */
+/*
+ * The table of the thread's CPU, built when it does not exist; how many objects to take: for small
+ * sizes a multiple of eight, so that batches cut from a fresh slab end where a cache line does, and
+ * two CPUs do not begin with halves of one.
+ */
 static unsigned int prepare_table(struct sn_thread *self, unsigned int cache)
 {
 	unsigned int cpu = sn_thread_cpu(self);
@@ -62,7 +66,7 @@ static unsigned int prepare_table(struct sn_thread *self, unsigned int cache)
 	}
 	if (cache > SN_NR_CLASSES)
 		sn_table_install(table, cache, self->words);
-	return sn_min(sn_table_grow(table, cache) / 2, (unsigned int)SN_BATCH_MAX - 1);
+	return sn_min(sn_max(sn_table_grow(table, cache) / 2, 1u), (unsigned int)SN_BATCH_MAX);
 }
 
 /* Takes from the slabs of nodes that are away and lent to `target`. Returns how many, all of
@@ -148,7 +152,7 @@ static unsigned int refill_any(unsigned int home, unsigned int cache, void **obj
 
 static void *refill(struct sn_thread *self, unsigned int cache)
 {
-	unsigned int want = 1 + prepare_table(self, cache), home = sn_thread_home(self);
+	unsigned int want = prepare_table(self, cache), home = sn_thread_home(self);
 	void *objects[SN_BATCH_MAX];
 	unsigned int n = refill_any(home, cache, objects, want), from, pushed;
 

@@ -289,17 +289,23 @@ static void choose_slab(struct sn_cache *cache)
 	cache->slab_objects = (uint16_t)((pages << SN_PAGE_SHIFT) / cache->size);
 }
 
-/* Entries of an array cache, by object size: a table then caches at most 0.9 MiB. */
+/* Entries of an array cache, by object size: a table whose arrays are all full holds 2.6 MiB. */
 static uint16_t choose_limit(size_t size)
 {
 	static const struct {
 		uint16_t size, limit;
-	} limits[] = {{128, 120}, {256, 64}, {512, 32}, {1024, 16}, {4096, 8}, {16384, 4}};
+	} limits[] = {{256, 240}, {512, 128}, {1024, 64}, {4096, 32}, {16384, 12}};
 
 	for (size_t i = 0; i < SN_ARRAY_SIZE(limits); i++)
 		if (size <= limits[i].size)
 			return limits[i].limit;
-	return 2;
+	return 6;
+}
+
+/* Arrays that the shared store has room for. */
+static unsigned int choose_shared(size_t size)
+{
+	return size <= 1024 ? 8 : size <= 4096 ? 4 : 2;
 }
 
 static void cache_init(unsigned int index, size_t size, size_t align, void (*ctor)(void *))
@@ -314,7 +320,7 @@ static void cache_init(unsigned int index, size_t size, size_t align, void (*cto
 	cache->reciprocal = (((uint64_t)1 << 40) + size - 1) / size;
 	choose_slab(cache);
 	cache->array_limit = choose_limit(size);
-	cache->shared_limit = (uint16_t)(4 * cache->array_limit);
+	cache->shared_limit = (uint16_t)(choose_shared(size) * cache->array_limit);
 	cache->in_use = 1;
 }
 

@@ -19,7 +19,7 @@
 #include "sizes.h"
 
 /* The most objects that pass between an array cache and a store at once. */
-#define SN_BATCH_MAX 64
+#define SN_BATCH_MAX 128
 
 struct sn_movable;
 

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define GUARD_WORDS 2 /* words[-1] and words[-2]: a thread without rseq */
-#define FIRST_LIMIT 8 /* entries of a fresh array that may be used */
+#define GUARD_WORDS 2  /* words[-1] and words[-2]: a thread without rseq */
+#define FIRST_LIMIT 16 /* entries of a fresh array that may be used, at most a quarter of all */
 
 struct sn_lock sn_tables_lock;
 struct sn_lock sn_batch_lock;
@@ -150,7 +150,8 @@ static struct sn_table *table_build(unsigned int node, unsigned int cpu)
 
 		slot->top = c <= SN_NR_CLASSES ? array_base(table, c) : no_array;
 		if (c <= SN_NR_CLASSES)
-			slot->end = slot->top + sn_min(sn_caches[c].array_limit, FIRST_LIMIT);
+			slot->end = slot->top +
+				    sn_min(sn_max(sn_caches[c].array_limit / 4, 2), FIRST_LIMIT);
 	}
 	for (unsigned int c = sn_cache_end; c < SN_MAX_CACHES; c++)
 		sn_table_slot(table, c)->top = no_array;
