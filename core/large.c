@@ -72,30 +72,17 @@ static void list_remove(struct sn_segment **head, struct sn_segment *span)
 		span->info.next->info.prev = span->info.prev;
 }
 
-/* Whether a cached span serves for npages: not much larger, unless it cannot be given back. */
-static bool span_serves(const struct sn_node *node, const struct sn_segment *span, size_t npages)
+/*
+ * Blocks of spans may have huge pages.  All of a block gets the advice, so that it stays one
+ * mapping (mremap wants that), yet its first and last part, which no whole huge page fits in, are
+ * small pages: a buffer of which only the beginning is used costs no more.
+ */
+static void allow_huge_pages(char *at, size_t len, bool allow)
 {
-	return span->info.room_pages >= npages &&
-	       (span->info.room_pages - npages <= npages / 4 || node->locked_memory);
-}
+	int saved = errno;
 
-/* The smallest cached span that serves. page_lock held. */
-static struct sn_segment *span_take_cached(struct sn_node *node, size_t npages)
-{
-	struct sn_segment *best = NULL;
-
-	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)
-		if (span_serves(node, s, npages) &&
-		    (best == NULL || s->info.room_pages < best->info.room_pages))
-			best = s;
-	if (best != NULL) {
-		list_remove(&node->cached_spans, best);
-		sn_counter_sub(node->cached_span_pages, best->info.room_pages);
-		node->span_low = sn_min(node->span_low, node->cached_span_pages);
-		best->info.block_pages = npages;
-		list_push(&node->segments, best);
-	}
-	return best;
+	madvise(at, len, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	errno = saved;
 }
 
 /* Opens and populates [first, first + npages) of a span. page_lock held. */
@@ -109,8 +96,93 @@ static bool span_open(struct sn_node *node, struct sn_segment *span, size_t firs
 		sn_depopulate(node, at, npages << SN_PAGE_SHIFT);
 		return false;
 	}
+	if (first > 0)
+		allow_huge_pages(at, npages << SN_PAGE_SHIFT, true);
 	sn_counter_add(node->mapped_pages, npages);
 	return true;
+}
+
+/* Segments behind the first `keep`, taken for growth that failed.  page_lock held. */
+static void span_give_back(struct sn_node *node, struct sn_segment *span, size_t keep)
+{
+	sn_segments_release(node, (struct sn_segment *)((char *)span + (keep << SN_SEG_SHIFT)),
+			    span->info.nr_segments - keep);
+	span->info.nr_segments = (uint32_t)keep;
+}
+
+/* Makes room for npages in a span that has fewer, where it is. page_lock held. */
+static bool span_extend(struct sn_node *node, struct sn_segment *span, size_t npages)
+{
+	size_t first = span->info.block_first, room = span->info.room_pages;
+	size_t segments = span->info.nr_segments;
+	size_t need = (first + npages + SN_SEG_PAGES - 1) / SN_SEG_PAGES;
+
+	if (need > segments) {
+		if (!sn_segments_extend(node, span, segments, need - segments))
+			return false;
+		span->info.nr_segments = (uint32_t)need;
+	}
+	if (npages > room) {
+		if (!span_open(node, span, first + room, npages - room)) {
+			if (need > segments)
+				span_give_back(node, span, segments);
+			return false;
+		}
+		span->info.room_pages = npages;
+		span->info.split |= span->info.moved;
+	}
+	return true;
+}
+
+/* Gives pages behind the block back; they stay, and the room with them, when memory is locked. */
+static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npages)
+{
+	size_t room = span->info.room_pages, len = (room - npages) << SN_PAGE_SHIFT;
+	char *tail = span_block(span) + (npages << SN_PAGE_SHIFT);
+
+	if (!sn_discard_memory(tail, len))
+		return;
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	sn_depopulate(node, tail, len);
+	sn_counter_sub(node->mapped_pages, room - npages);
+	span->info.room_pages = npages;
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
+/* Of the cached spans the smallest that has room for npages, else the largest. */
+static struct sn_segment *span_choose(const struct sn_node *node, size_t npages)
+{
+	struct sn_segment *best = NULL;
+
+	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next) {
+		size_t room = s->info.room_pages, have = best == NULL ? 0 : best->info.room_pages;
+
+		if (room >= npages ? have < npages || room < have : have < npages && room > have)
+			best = s;
+	}
+	return best;
+}
+
+/*
+ * A cached span for npages: its pages are used again, what is missing is opened, and what is too
+ * much goes back (span_alloc).  page_lock held.
+ */
+static struct sn_segment *span_take_cached(struct sn_node *node, size_t npages)
+{
+	struct sn_segment *span = span_choose(node, npages);
+	size_t room;
+
+	if (span == NULL)
+		return NULL;
+	room = span->info.room_pages;
+	if (!span_extend(node, span, npages))
+		return NULL;
+	list_remove(&node->cached_spans, span);
+	sn_counter_sub(node->cached_span_pages, room);
+	node->span_low = sn_min(node->span_low, node->cached_span_pages);
+	span->info.block_pages = npages;
+	list_push(&node->segments, span);
+	return span;
 }
 
 /* A new span with a block of npages aligned to align pages. page_lock held. */
@@ -157,27 +229,35 @@ size_t sn_make_room(struct sn_node *node)
 	return bytes + sn_segments_trim(node, NULL);
 }
 
+/*
+ * *zeroed: whether the block has to read as zero; then whether it does.  Pages of a cached span go
+ * back to the system for that: clearing them would touch all of a block that is often used in part.
+ */
 static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed)
 {
 	struct sn_segment *span = NULL;
+	bool zero = *zeroed, cached = false;
 
 	for (int attempt = 0; attempt < 2 && span == NULL; attempt++) {
 		if (attempt > 0 && sn_make_room(node) == 0)
 			break;
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		if (sn_node_usable(node) && sn_fault(SN_FAULT_SPAN) == 0) {
-			*zeroed = false;
 			span = align == 1 ? span_take_cached(node, npages) : NULL;
-			if (span == NULL) {
-				*zeroed = true;
+			cached = span != NULL;
+			if (!cached)
 				span = span_build(node, npages, align);
-			}
 			if (span != NULL)
 				atomic_fetch_add(&node->in_hand, 1);
 		}
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
-	return span == NULL ? NULL : span_block(span);
+	if (span == NULL)
+		return NULL;
+	if (cached && span->info.room_pages > npages)
+		span_trim(node, span, npages);
+	*zeroed = !cached || (zero && sn_discard_memory(span_block(span), npages << SN_PAGE_SHIFT));
+	return span_block(span);
 }
 
 static bool discard_paced(char *at, size_t npages, struct sn_pace *pace)
@@ -213,6 +293,7 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	done = discard_paced(block, room, pace);
 	if (done) {
+		allow_huge_pages(block, len, false);
 		mprotect(block, len, PROT_NONE);
 		sn_discard_memory(span, header);
 		mprotect(span, header, PROT_NONE);
@@ -304,52 +385,17 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 		span_keep(node, span);
 }
 
-/* Segments behind the first `keep`, taken for growth that failed.  page_lock held. */
-static void span_give_back(struct sn_node *node, struct sn_segment *span, size_t keep)
-{
-	sn_segments_release(node, (struct sn_segment *)((char *)span + (keep << SN_SEG_SHIFT)),
-			    span->info.nr_segments - keep);
-	span->info.nr_segments = (uint32_t)keep;
-}
-
 /* Grows or shrinks the block where it is. */
 static bool span_resize(struct sn_node *node, struct sn_segment *span, size_t npages)
 {
-	size_t first = span->info.block_first, have = span->info.block_pages;
-	size_t room = span->info.room_pages, segments = span->info.nr_segments;
-	size_t need = (first + npages + SN_SEG_PAGES - 1) / SN_SEG_PAGES;
-	bool done = true;
+	size_t have = span->info.block_pages;
+	bool done;
 
-	if (npages < have) {
-		char *tail = span_block(span) + (npages << SN_PAGE_SHIFT);
-		size_t len = (room - npages) << SN_PAGE_SHIFT;
-
-		bool gone = sn_discard_memory(tail, len);
-
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		if (gone) { /* else the block is shorter all the same */
-			sn_depopulate(node, tail, len);
-			sn_counter_sub(node->mapped_pages, room - npages);
-			span->info.room_pages = npages;
-		}
-	} else {
-		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-		done = sn_node_usable(node) && sn_fault(SN_FAULT_EXTEND) == 0;
-		if (done && need > segments) {
-			done = sn_segments_extend(node, span, segments, need - segments);
-			if (done)
-				span->info.nr_segments = (uint32_t)need;
-		}
-		if (done && npages > room) {
-			done = span_open(node, span, first + room, npages - room);
-			if (done) {
-				span->info.room_pages = npages;
-				span->info.split |= span->info.moved;
-			} else if (need > segments) {
-				span_give_back(node, span, segments);
-			}
-		}
-	}
+	if (npages < have)
+		span_trim(node, span, npages);
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	done = npages <= have || (sn_node_usable(node) && sn_fault(SN_FAULT_EXTEND) == 0 &&
+				  span_extend(node, span, npages));
 	if (done) {
 		atomic_fetch_add_explicit(&node->large_pages, npages - have, memory_order_relaxed);
 		span->info.block_pages = npages;
@@ -415,7 +461,7 @@ static void *block_alloc(struct sn_node *node, size_t npages, size_t align, bool
 void *sn_large_alloc(struct sn_node *node, size_t size, size_t align, bool zero)
 {
 	size_t npages = sn_pages_for(sn_max(size, (size_t)1)), align_pages = align >> SN_PAGE_SHIFT;
-	bool zeroed = false;
+	bool zeroed = zero;
 	void *p = block_alloc(node, npages, align_pages, &zeroed);
 
 	if (p == NULL) /* the system may be short of something for a moment */
