@@ -5,6 +5,7 @@
 #include "alloc.h"
 
 #include "alien.h"
+#include "biased.h"
 #include "core.h"
 #include "large.h"
 #include "lifecycle.h"
@@ -28,7 +29,7 @@ static void *pop(struct sn_thread *self, unsigned int cache)
 {
 	if (sn_rseq_enabled)
 		return sn_rseq_pop(self->words, SN_SLOT(cache));
-	return sn_locked_pop(self->words, &self->shard, cache);
+	return sn_locked_pop(self, cache);
 }
 
 static unsigned int push_many(struct sn_thread *self, unsigned int cache, void **objects,
@@ -39,7 +40,7 @@ static unsigned int push_many(struct sn_thread *self, unsigned int cache, void *
 	if (sn_rseq_enabled)
 		return sn_rseq_push_many(self->words, SN_SLOT(cache), objects, n,
 					 &sn_standin[home]);
-	return sn_locked_push_many(self->words, &self->shard, cache, objects, n, home);
+	return sn_locked_push_many(self, cache, objects, n, home);
 }
 
 static unsigned int pop_many(struct sn_thread *self, unsigned int cache, void **objects,
@@ -47,7 +48,7 @@ static unsigned int pop_many(struct sn_thread *self, unsigned int cache, void **
 {
 	if (sn_rseq_enabled)
 		return sn_rseq_pop_many(self->words, SN_SLOT(cache), objects, n);
-	return sn_locked_pop_many(self->words, &self->shard, cache, objects, n);
+	return sn_locked_pop_many(self, cache, objects, n);
 }
 
 /*
@@ -200,7 +201,7 @@ static void *alloc_slow(unsigned int cache)
 	return object;
 }
 
-SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
+static SN_NOINLINE void *alloc_or_errno(unsigned int cache)
 {
 	void *p = alloc_slow(cache);
 
@@ -209,6 +210,13 @@ SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 	else if (sn_unlikely(sn_sites_on))
 		sn_sites_alloc(p, sn_caches[cache].size);
 	return p;
+}
+
+SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
+{
+	void *p = sn_biased_pop(&sn_self, cache);
+
+	return sn_likely(p != NULL) ? p : alloc_or_errno(cache);
 }
 
 static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
@@ -373,7 +381,7 @@ static unsigned int cache_of(const void *p, unsigned int entry)
 	return sn_counter_read(sn_segment_of(p)->page_cache[number]);
 }
 
-SN_NOINLINE void sn_free_slow(void *p)
+static SN_NOINLINE void free_any(void *p)
 {
 	unsigned int home, cache;
 
@@ -389,6 +397,18 @@ SN_NOINLINE void sn_free_slow(void *p)
 		free_object(&sn_self, p, home, cache);
 	else
 		sn_large_free(p);
+}
+
+SN_NOINLINE void sn_free_slow(void *p)
+{
+	unsigned int home = sn_segmap_entry(p), cache;
+
+	if (sn_self.own != NULL && home != SN_NODE_NONE && home < SN_SEG_CONTINUED) {
+		cache = sn_counter_read(sn_segment_of(p)->page_cache[sn_page_number(p)]);
+		if (sn_likely(cache != 0) && sn_likely(sn_biased_push(&sn_self, cache, p, home)))
+			return;
+	}
+	free_any(p);
 }
 
 /* --- the rest of the family -------------------------------------------------------------- */

@@ -3,6 +3,7 @@
  */
 #include "core.h"
 
+#include "biased.h"
 #include "cache.h"
 #include "rseq.h"
 #include "sites.h"
@@ -57,6 +58,8 @@ bool sn_core_start(const struct sn_core_config *config)
 	}
 	if (!sn_tables_init(nr_cpus, config->nr_shards, config->cpu_node))
 		return false;
+	if (!sn_rseq_enabled)
+		sn_biased_init();
 	sn_lifecycle_start();
 	sn_tables_reset();
 	atomic_store_explicit(&started, 1, memory_order_release);

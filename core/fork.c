@@ -67,6 +67,7 @@ static void reset(struct sn_lock *lock, enum sn_lock_rank rank)
 static void reset_table(struct sn_table *table)
 {
 	sn_lock_reset(&table->lock);
+	sn_table_bias(table)->busy = 0; /* of an owner that was just being refused */
 }
 
 void sn_core_fork_prepare(void)

@@ -59,6 +59,17 @@ int sn_rseq_fence(void)
 	return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ);
 }
 
+bool sn_membarrier_init(void)
+{
+	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+}
+
+int sn_membarrier(void)
+{
+	return atomic_load(&fence_forbidden) != 0 ? -EPERM
+						  : membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+}
+
 int sn_rseq_cpu(void)
 {
 	const char *area = (const char *)__builtin_thread_pointer() + sn_rseq_offset;

@@ -24,7 +24,11 @@ bool sn_rseq_init(const char **reason);
 /* Aborts every sequence that is under way, in all threads.  0, or a negative errno value
  * (-EPERM, -ENOSYS: a sandbox refuses membarrier). */
 int sn_rseq_fence(void);
-/* From now on sn_rseq_fence() refuses, without a system call: a filter may kill on membarrier. */
+/* The locked mode's: a memory barrier in all threads of the process, wherever they are.  Whether it
+ * is to be had; 0 or a negative errno value. */
+bool sn_membarrier_init(void);
+int sn_membarrier(void);
+/* From now on both fences refuse, without a system call: a filter may kill on membarrier. */
 void sn_rseq_forbid_fence(void);
 /* The CPU of the calling thread as rseq sees it, negative when not registered. */
 int sn_rseq_cpu(void);

@@ -50,7 +50,7 @@ void sn_table_lock(struct sn_table *table)
 
 static void **array_base(struct sn_table *table, unsigned int cache)
 {
-	return (void **)(table + 1) + array_start[cache];
+	return (void **)((char *)(table + 1) + SN_BIAS_SIZE) + array_start[cache];
 }
 
 bool sn_tables_init(unsigned int nr_cpus, unsigned int nr_shards, const uint8_t *node_of_cpu)
@@ -140,7 +140,7 @@ static struct sn_table *table_build(unsigned int node, unsigned int cpu)
 				 __ATOMIC_RELEASE);
 	if (tables[node] == NULL)
 		return NULL;
-	table = sn_meta_alloc(sizeof(*table) + entries * sizeof(void *), 64);
+	table = sn_meta_alloc(sizeof(*table) + SN_BIAS_SIZE + entries * sizeof(void *), 64);
 	if (table == NULL)
 		return NULL;
 	table->node = (uint8_t)node;

@@ -43,6 +43,26 @@ struct sn_table {
 _Static_assert(offsetof(struct sn_table, slot) == sizeof(struct sn_slot),
 	       "the header takes the place of slot 0");
 
+/* Locked mode: the thread that may use the table without its lock; see biased.h. */
+struct sn_bias {
+	const void *owner;	 /* its sn_self; set once, under the table's lock */
+	_Atomic uint32_t biased; /* set and cleared under the table's lock */
+	uint32_t busy;		 /* the owner is inside; written by the owner alone */
+	uint32_t quiet;		 /* times the owner took the lock; guarded by it */
+};
+
+/* It stands between a table and its arrays; the empty table has none. */
+#define SN_BIAS_SIZE ((size_t)64)
+_Static_assert(sizeof(struct sn_bias) <= SN_BIAS_SIZE, "one cache line");
+
+static inline struct sn_bias *sn_table_bias(struct sn_table *table)
+{
+	return (struct sn_bias *)(table + 1);
+}
+
+/* The table's lock is held: ends the bias. False: the owner is inside. */
+bool sn_biased_revoke(struct sn_bias *bias);
+
 #define SN_SLOT(cache) ((size_t)(cache) * sizeof(struct sn_slot))
 
 static inline struct sn_slot *sn_table_slot(struct sn_table *table, unsigned int cache)
@@ -115,6 +135,10 @@ static inline bool sn_table_try(struct sn_table *table)
 		return true;
 	if (atomic_exchange_explicit(&table->lock.word, 1, memory_order_acquire) != 0)
 		return false;
+	if (sn_unlikely(!sn_biased_revoke(sn_table_bias(table)))) {
+		atomic_store_explicit(&table->lock.word, 0, memory_order_release);
+		return false;
+	}
 	sn_lock_check_acquire(&table->lock, SN_RANK_TABLE);
 	sn_lock_delay_held(SN_RANK_TABLE);
 	return true;
@@ -130,16 +154,5 @@ static inline void sn_table_unlock(struct sn_table *table)
 
 /* The holder is a few instructions from its end, or was preempted there. */
 void sn_table_lock(struct sn_table *table);
-
-/*
- * The locked variant of the sequences: the same slots under the table's lock.  A shard that is
- * busy is left for the next one (*shard is the caller's to keep); so a signal handler that
- * interrupts a holder never waits for it.
- */
-void *sn_locked_pop(void *const *words, uint16_t *shard, unsigned int cache);
-unsigned int sn_locked_pop_many(void *const *words, uint16_t *shard, unsigned int cache,
-				void **objects, unsigned int want);
-unsigned int sn_locked_push_many(void *const *words, uint16_t *shard, unsigned int cache,
-				 void *const *objects, unsigned int count, unsigned int home);
 
 #endif

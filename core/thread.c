@@ -3,6 +3,7 @@
  */
 #include "thread.h"
 
+#include "biased.h"
 #include "core.h"
 #include "rseq.h"
 #include "sites.h"
@@ -23,6 +24,7 @@ void sn_internal_enter(void)
 {
 	sn_self.internal++;
 	sn_self.fast = NULL;
+	sn_self.own = NULL;
 }
 
 void sn_internal_leave(void)
@@ -45,8 +47,10 @@ unsigned int sn_internal_suspend(void)
 void sn_internal_resume(unsigned int depth)
 {
 	sn_self.internal = (uint16_t)depth;
-	if (depth > 0)
+	if (depth > 0) {
 		sn_self.fast = NULL;
+		sn_self.own = NULL;
+	}
 }
 
 static void use_set(struct sn_thread *self, unsigned int set)
@@ -57,6 +61,7 @@ static void use_set(struct sn_thread *self, unsigned int set)
 		return;
 	self->set = (uint8_t)set;
 	self->words = words;
+	self->own = NULL;
 	self->ready = 1;
 	self->fast = fast_allowed(self) ? words : NULL;
 }
@@ -82,6 +87,8 @@ bool sn_thread_setup(struct sn_thread *self)
 		return false;
 	self->shard = (uint16_t)(atomic_fetch_add(&next_shard, 1) % sn_nr_shards);
 	use_set(self, default_set());
+	if (self->ready)
+		self->shard = sn_biased_choose(self, self->shard);
 	return self->ready;
 }
 

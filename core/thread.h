@@ -10,14 +10,16 @@
 #include "table.h"
 
 struct sn_thread {
-	void *const *fast;  /* words for the sequences; NULL sends every call to the slow path:
-			       not yet set up, locked mode, or inside the library itself */
-	void *const *words; /* the thread's set, in either mode */
-	uint16_t shard;	    /* locked mode */
-	uint8_t set;	    /* SN_SET_LOCAL or the home node */
-	uint8_t ready;	    /* words are set up */
-	uint16_t internal;  /* > 0: libc works on our behalf, allocate from the internal node */
-	int64_t sample_in;  /* sampling: bytes to the next sample */
+	void *const *fast;    /* words for the sequences; NULL sends every call to the slow path:
+				 not yet set up, locked mode, or inside the library itself */
+	void *const *words;   /* the thread's set, in either mode */
+	struct sn_table *own; /* locked mode: the table to try without its lock; NULL where fast is
+				 NULL in rseq mode */
+	uint16_t shard;	      /* locked mode */
+	uint8_t set;	      /* SN_SET_LOCAL or the home node */
+	uint8_t ready;	      /* words are set up */
+	uint16_t internal;    /* > 0: libc works on our behalf, allocate from the internal node */
+	int64_t sample_in;    /* sampling: bytes to the next sample */
 	uint64_t sample_seed;
 };
 
@@ -41,5 +43,16 @@ int sn_thread_prefer(unsigned int node);
 unsigned int sn_thread_home(const struct sn_thread *self);
 /* The index into words that the thread would use now. */
 unsigned int sn_thread_cpu(const struct sn_thread *self);
+
+/*
+ * The locked variant of the sequences: the same slots, the table's lock held or its bias used.  A
+ * shard that is busy is left for the next one; so a signal handler that interrupts a holder never
+ * waits for it.
+ */
+void *sn_locked_pop(struct sn_thread *self, unsigned int cache);
+unsigned int sn_locked_pop_many(struct sn_thread *self, unsigned int cache, void **objects,
+				unsigned int want);
+unsigned int sn_locked_push_many(struct sn_thread *self, unsigned int cache, void *const *objects,
+				 unsigned int count, unsigned int home);
 
 #endif

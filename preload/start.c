@@ -17,6 +17,7 @@
 
 #include "../core/cache.h"
 #include "../core/reap.h"
+#include "../core/biased.h"
 #include "../core/rseq.h"
 
 #include <pthread.h>
@@ -126,6 +127,7 @@ void sn_sandboxed(void)
 {
 	if (atomic_exchange(&sandboxed, 1) == 0) {
 		sn_control_retire();
+		sn_biased_end();
 		sn_rseq_forbid_fence();
 	}
 }

@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include "alien.h"
+#include "biased.h"
 #include "event.h"
 #include "reap.h"
 #include "table.h"
@@ -47,6 +48,84 @@ UNIT_TEST(refill_and_flush_add_up)
 	}
 	sn_cache_flush(sn_nodes[FIRST], cache, objects, sn_min(held, (unsigned)SN_BATCH_MAX));
 	CHECK(!sn_cache_refill(sn_nodes[FIRST], cache, objects, 1, true)); /* not lent: online */
+}
+
+/* --- a table that its owner uses without the lock --- */
+
+/* Takes the lock of the table that its owner is busy with: nothing may move under it. */
+static void *intruder(void *arg)
+{
+	struct sn_table *table = arg;
+	struct sn_slot *slot = sn_table_slot(table, sn_size_class(64));
+
+	for (unsigned int i = 0; i < 3000; i++) {
+		void **top;
+
+		sn_table_lock(table);
+		CHECK_EQUAL(sn_table_bias(table)->biased, 0);
+		top = sn_counter_read(slot->top);
+		for (volatile unsigned int spin = 0; spin < 200; spin++)
+			;
+		CHECK(sn_counter_read(slot->top) == top);
+		sn_table_unlock(table);
+		if (i % 16 == 0)
+			unit_sleep_ms(0);
+	}
+	return NULL;
+}
+
+static void use_and_free(unsigned int rounds)
+{
+	for (unsigned int i = 0; i < rounds; i++) {
+		void *p[4];
+
+		for (unsigned int k = 0; k < 4; k++)
+			CHECK((p[k] = sn_malloc(64)) != NULL);
+		for (unsigned int k = 0; k < 4; k++)
+			sn_free(p[k]);
+	}
+}
+
+static void *use_in_a_thread(void *arg)
+{
+	use_and_free(100);
+	*(struct sn_table **)arg = sn_self.own;
+	return NULL;
+}
+
+UNIT_TEST(bias_goes_and_comes)
+{
+	struct sn_table *table, *other = NULL;
+	pthread_t thread;
+
+	unit_start(2);
+	if (!sn_biased_enabled) /* rseq mode, or the thread sanitizer */
+		return;
+	use_and_free(10);
+	table = sn_self.own;
+	CHECK(table != NULL);
+	CHECK(sn_table_bias(table)->owner == &sn_self);
+	CHECK_EQUAL(sn_table_bias(table)->biased, 1);
+	unit_join(unit_thread(use_in_a_thread, &other));
+	CHECK(other != NULL && other != table);
+
+	thread = unit_thread(intruder, table);
+	while (pthread_tryjoin_np(thread, NULL) != 0)
+		use_and_free(100);
+	/* Left alone, the owner has it back; a fence ends it; and so does the end of all. */
+	use_and_free(5000);
+	CHECK(sn_self.own == table);
+	CHECK_EQUAL(sn_table_bias(table)->biased, 1);
+	CHECK_EQUAL(sn_tables_fence(), 0);
+	CHECK_EQUAL(sn_table_bias(table)->biased, 0);
+	use_and_free(5000);
+	CHECK_EQUAL(sn_table_bias(table)->biased, 1);
+	sn_biased_end();
+	use_and_free(5000);
+	CHECK_EQUAL(sn_table_bias(table)->biased, 0);
+	CHECK_EQUAL(sn_table_bias(table)->busy, 0);
+	unit_quiesce();
+	CHECK_EQUAL(unit_out(FIRST) + unit_out(FIRST + 1), 0);
 }
 
 /* --- tables closed and opened under threads --- */
@@ -512,6 +591,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refill_and_flush_add_up),
+		cmocka_unit_test(bias_goes_and_comes),
 		cmocka_unit_test(tables_close_under_threads),
 		cmocka_unit_test(no_object_is_doubled),
 		cmocka_unit_test(alien_caches),
