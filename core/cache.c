@@ -294,7 +294,7 @@ static uint16_t choose_limit(size_t size)
 {
 	static const struct {
 		uint16_t size, limit;
-	} limits[] = {{256, 240}, {512, 128}, {1024, 64}, {4096, 32}, {16384, 12}};
+	} limits[] = {{256, SN_ARRAY_MAX}, {512, 128}, {1024, 64}, {4096, 32}, {16384, 12}};
 
 	for (size_t i = 0; i < SN_ARRAY_SIZE(limits); i++)
 		if (size <= limits[i].size)
@@ -305,7 +305,7 @@ static uint16_t choose_limit(size_t size)
 /* Arrays that the shared store has room for. */
 static unsigned int choose_shared(size_t size)
 {
-	return size <= 1024 ? 8 : size <= 4096 ? 4 : 2;
+	return size <= 1024 ? SN_SHARED_ARRAYS : size <= 4096 ? 4 : 2;
 }
 
 static void cache_init(unsigned int index, size_t size, size_t align, void (*ctor)(void *))

@@ -21,6 +21,12 @@
 /* The most objects that pass between an array cache and a store at once. */
 #define SN_BATCH_MAX 128
 
+/* The most entries of an array cache, the most arrays' worth of a shared store: any store holds at
+ * most SN_STORE_MAX objects of a cache. */
+#define SN_ARRAY_MAX	 240
+#define SN_SHARED_ARRAYS 8
+#define SN_STORE_MAX	 (SN_SHARED_ARRAYS * SN_ARRAY_MAX)
+
 struct sn_movable;
 
 struct sn_cache {

@@ -33,7 +33,6 @@
 #define TALLY_SIZE (SN_SEG_PAGES * sizeof(uint16_t))
 #define CHUNK_SIZE ((size_t)1 << 20)
 #define DIRECTORY  (SN_WINDOW_SEGS * sizeof(uint16_t *))
-#define STORE_MAX  512 /* the most entries of a store */
 
 /* --- tallies ----------------------------------------------------------------------------- */
 
@@ -123,13 +122,14 @@ static void count_objects(struct sn_survey *s, void *const *objects, unsigned in
 
 static void count_tables(struct sn_survey *s, const struct sn_node *node, unsigned int cache)
 {
-	void *objects[STORE_MAX];
+	void *objects[SN_STORE_MAX];
 
 	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
 		struct sn_table *table = sn_table_at(node->index, cpu);
 
 		if (table != NULL)
-			count_objects(s, objects, sn_table_peek(table, cache, objects, STORE_MAX));
+			count_objects(s, objects,
+				      sn_table_peek(table, cache, objects, SN_STORE_MAX));
 	}
 }
 
@@ -137,13 +137,13 @@ static void count_alien(struct sn_survey *s, unsigned int here, unsigned int hom
 			unsigned int cache)
 {
 	struct sn_alien *alien = sn_alien_of(here, home, cache);
-	void *objects[STORE_MAX];
+	void *objects[SN_STORE_MAX];
 	unsigned int n;
 
 	if (alien == NULL)
 		return;
 	sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
-	n = sn_min(alien->avail, (uint32_t)STORE_MAX);
+	n = sn_min(alien->avail, (uint32_t)SN_STORE_MAX);
 	memcpy(objects, alien->entry, n * sizeof(*objects));
 	sn_lock_release(&alien->lock, SN_RANK_ALIEN);
 	count_objects(s, objects, n);
@@ -164,12 +164,12 @@ static void mark_list(struct sn_survey *s, struct sn_page *slab)
 static void count_shared(struct sn_survey *s, struct sn_node *node, unsigned int cache, bool evict)
 {
 	struct sn_cache_node *cn = sn_cache_node(node, cache);
-	void *objects[STORE_MAX];
+	void *objects[SN_STORE_MAX];
 	unsigned int n = 0;
 
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 	if (cn->shared != NULL) {
-		n = sn_min(cn->shared->avail, (uint32_t)STORE_MAX);
+		n = sn_min(cn->shared->avail, (uint32_t)SN_STORE_MAX);
 		memcpy(objects, cn->shared->entry, n * sizeof(*objects));
 	}
 	mark_list(s, cn->free);

@@ -245,8 +245,8 @@ static void room(void)
 	PRINTED("ENOMEM");
 	free(p[0]); /* a span: cached */
 	cached = held(30 * MIB, 0, 5);
-	free(cached);
 	p[0] = held(10 * MIB, 0, 0);
+	free(cached);
 	CTL(0, "--json plan 1");
 	PRINTED("\"feasible\":true");
 	moves = printed_number(NULL, "to_move_bytes");
