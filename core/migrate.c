@@ -119,9 +119,9 @@ static _Atomic uint32_t guests_moving, guests_begun;
 
 /*
  * Pages of another node's ranges move: their segment is marked as displaced, again if need be,
- * before and after.  Before: that node's rebalance may have found every page at home and take the
- * marks away at this moment; it sees that a batch began, or the mark comes after it has looked
- * for that.  After: what was listed may have been freed, and be part of a new block by now.
+ * before and after.  Before: that node's rebalance may have found every page at home and be about
+ * to take the marks away, see sn_migrate_settled().  After: what was listed may have been freed,
+ * and be part of a new block by now.
  */
 static void begin_guests(const struct sn_migration *m)
 {
@@ -359,34 +359,44 @@ void sn_migrate_pass(struct sn_migration *m)
 	m->progress = progress;
 }
 
+/* page_lock held. */
 static void mark_displaced(struct sn_node *node, uint32_t displaced)
 {
-	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	node->displaced = displaced != 0;
 	for (struct sn_segment *s = node->segments; s != NULL; s = s->info.next)
 		sn_counter_set(s->info.displaced, displaced);
 	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)
 		sn_counter_set(s->info.displaced, displaced);
-	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
+/* The lock decides between this and a batch that begins: it was counted before its mark, so either
+ * this sees the count, or the mark comes later.  So no other offline and no fork finds the marks
+ * gone that are needed. */
 void sn_migrate_settled(const struct sn_migration *m)
 {
-	if (m->guests_moving != 0)
-		return; /* it may have moved a page away behind the look; the next one will tell */
-	mark_displaced(m->node, 0);
-	if (atomic_load(&guests_begun) != m->guests_begun)
-		mark_displaced(m->node, 1);
-}
-
-void sn_migrate_fork_child(void)
-{
-	atomic_store(&guests_moving, 0);
-	for_each_node(n)
-		atomic_store(&sn_nodes[n]->moves_in, 0);
+	sn_lock_acquire(&m->node->page_lock, SN_RANK_PAGES);
+	/* One that was under way may have moved a page away behind the look; the next will tell. */
+	if (m->guests_moving == 0 && atomic_load(&guests_begun) == m->guests_begun)
+		mark_displaced(m->node, 0);
+	sn_lock_release(&m->node->page_lock, SN_RANK_PAGES);
 }
 
 void sn_migrate_unsettled(struct sn_node *node)
 {
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	mark_displaced(node, 1);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
+/* Batches that were under way end here without their second mark: what they moved may be part of
+ * anything. */
+void sn_migrate_fork_child(void)
+{
+	bool guests = atomic_exchange(&guests_moving, 0) != 0;
+
+	for_each_node(n) {
+		atomic_store(&sn_nodes[n]->moves_in, 0);
+		if (guests)
+			sn_migrate_unsettled(sn_nodes[n]);
+	}
 }

@@ -3,6 +3,8 @@
  */
 #include "unit.h"
 
+#include <sys/wait.h>
+
 #define NODE (FIRST + 1) /* the one that leaves */
 
 static void *hold(unsigned int node, size_t size)
@@ -725,6 +727,67 @@ UNIT_TEST(guests_of_an_online_node_leave)
 	CHECK(unit_intact(p, 3 * MIB, 1));
 }
 
+/* --- a fork in the middle of a batch ------------------------------------------------------- */
+
+#define SPAN (18 * MIB)
+
+static void *replaced; /* a span of NODE whose pages are on another node */
+static pid_t forked;
+
+/* The span is freed when its pages were found, and its place taken by another one: at home. */
+static void replace_span(unsigned int target)
+{
+	void *p = replaced;
+
+	(void)target;
+	machine.on_move = NULL;
+	sn_free(p);
+	replaced = hold(NODE, SPAN);
+	CHECK(replaced == p);
+	CHECK_EQUAL(unit_page_node(p), NODE);
+}
+
+/* The moment after the pages of the wrong span have moved.  The child sees them leave. */
+static void fork_behind_the_move(unsigned int target)
+{
+	struct sn_lifecycle_result result;
+
+	machine.after_move = NULL;
+	CHECK(unit_resident(target) > 0);
+	sn_core_fork_prepare();
+	forked = fork();
+	CHECK(forked >= 0);
+	if (forked > 0) {
+		sn_core_fork_parent();
+		return;
+	}
+	alarm(20);
+	sn_core_fork_child();
+	CHECK_EQUAL(unit_offline(target, SN_MIGRATE, -1, &result), 0);
+	CHECK_EQUAL(unit_resident(target), 0);
+	_exit(0);
+}
+
+UNIT_TEST(fork_behind_a_move)
+{
+	struct sn_lifecycle_result result;
+	unsigned int host;
+	int status;
+
+	unit_start(4);
+	replaced = hold(NODE, SPAN);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
+	host = unit_page_node(replaced);
+	CHECK_EQUAL(unit_online(NODE), 0);
+	machine.on_move = replace_span;
+	machine.after_move = fork_behind_the_move;
+	CHECK_EQUAL(unit_offline(host, SN_MIGRATE, -1, &result), 0);
+	CHECK(forked > 0);
+	CHECK(waitpid(forked, &status, 0) == forked);
+	CHECK_EQUAL(status, 0);
+	CHECK_EQUAL(unit_resident(host), 0);
+}
+
 UNIT_TEST(rebalance_brings_pages_back)
 {
 	struct sn_lifecycle_result result;
@@ -977,6 +1040,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(guests_leave_by_migrate),
 		cmocka_unit_test(guests_leave_by_strict),
 		cmocka_unit_test(guests_of_an_online_node_leave),
+		cmocka_unit_test(fork_behind_a_move),
 		cmocka_unit_test(rebalance_brings_pages_back),
 		cmocka_unit_test(several_nodes_at_once),
 		cmocka_unit_test(cycles_do_not_grow),

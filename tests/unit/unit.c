@@ -240,6 +240,8 @@ static int move(void *addr, size_t len, unsigned int target, struct sn_move_resu
 		}
 	}
 	sn_lock_release(&ledger_lock, SN_RANK_SIMULATION);
+	if (machine.after_move != NULL)
+		machine.after_move(target);
 	return error;
 }
 

@@ -89,6 +89,7 @@ struct unit_machine {
 	/* Called, with no lock held, in the middle of the operation. */
 	void (*on_vacate)(unsigned int node);
 	void (*on_move)(unsigned int target);
+	void (*after_move)(unsigned int target);
 	_Atomic int binds, vacates, restores, moves;
 	_Atomic size_t queried; /* pages */
 };
