@@ -404,26 +404,53 @@ static bool span_resize(struct sn_node *node, struct sn_segment *span, size_t np
 	return done;
 }
 
+enum outcome { PAGES_MOVED, PAGES_STAY, PAGES_LOST };
+
 /*
- * Moves the pages of a block to a new place without copying them.  False: the kernel refused.
- * Kernels before 6.17 refuse a source of several mappings only after they have unmapped the
- * destination, so such sources are not tried, and a hole is filled again.
+ * Moves the pages of a block to a new place without copying them.  Kernels before 6.17 refuse a
+ * source of several mappings only after they have unmapped the destination, so such sources are not
+ * tried, and a hole is filled again.  PAGES_LOST: it could not be, or has no policy.
  */
-static bool pages_move(struct sn_node *node, void *to, void *from, size_t len)
+static enum outcome pages_move(struct sn_node *node, void *to, void *from, size_t len)
 {
 	struct sn_nodemask allowed;
-	int saved = errno;
-	bool moved;
+	void *filled;
 
-	moved = sn_fault(SN_FAULT_MREMAP) == 0 &&
-		mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
-	if (!moved && mmap(to, len, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == to) {
-		sn_node_policy_mask(&allowed);
-		sn_bind_range(node, to, len, &allowed);
-	}
-	errno = saved;
-	return moved;
+	if (sn_fault(SN_FAULT_MREMAP) == 0 &&
+	    mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
+		return PAGES_MOVED;
+	filled = mmap(to, len, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (filled == MAP_FAILED)
+		return errno == EEXIST ? PAGES_STAY : PAGES_LOST;
+	sn_node_policy_mask(&allowed);
+	return sn_bind_range(node, to, len, &allowed) == 0 ? PAGES_STAY : PAGES_LOST;
+}
+
+/* There is a hole where the span's block was: nobody finds the span from now on, and its addresses
+ * are not used again. */
+static void span_forget(struct sn_node *node, struct sn_segment *span)
+{
+	size_t room = span->info.room_pages;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	count_block(node, span->info.block_pages, false);
+	list_remove(&node->segments, span);
+	sn_depopulate(node, span_block(span), room << SN_PAGE_SHIFT);
+	sn_counter_sub(node->mapped_pages, room);
+	sn_segments_hide(node, span, span->info.nr_segments, true);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+}
+
+/* The pages of one span are another one's now, wherever they lie. */
+static void span_inherit(struct sn_node *node, struct sn_segment *span,
+			 const struct sn_segment *from)
+{
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	span->info.moved = 1;
+	if (from->info.displaced)
+		sn_counter_set(span->info.displaced, 1);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
 /* The block becomes a new, longer one; its pages move, or its bytes are copied. */
@@ -431,11 +458,20 @@ static void *span_move(struct sn_node *node, struct sn_segment *span, void *p, s
 		       size_t size)
 {
 	void *q = sn_large_alloc(node, size, SN_PAGE_SIZE, false);
+	enum outcome outcome = PAGES_STAY;
+	int saved = errno;
 
 	if (q == NULL)
 		return NULL;
-	if (!span->info.split && pages_move(node, q, p, have))
-		sn_span_of(q)->info.moved = 1;
+	if (!span->info.split)
+		outcome = pages_move(node, q, p, have);
+	errno = saved;
+	if (outcome == PAGES_LOST) {
+		span_forget(node, sn_span_of(q));
+		return NULL;
+	}
+	if (outcome == PAGES_MOVED)
+		span_inherit(node, sn_span_of(q), span);
 	else
 		memcpy(q, p, have);
 	sn_large_free(p);

@@ -236,8 +236,10 @@ static void claim_all(struct sn_offline *set, unsigned int count)
 	/* Before any page moves: else untouched pages would fault on the leaving nodes later. */
 	sn_node_policy_mask(&targets);
 	held = sn_rebind_ranges(&targets);
-	for (unsigned int i = 0; i < count; i++)
+	for (unsigned int i = 0; i < count; i++) {
 		raise_stall(&set[i], held);
+		set[i].unbound = sn_rebind_error();
+	}
 }
 
 static void roll_back(struct sn_offline *o)
@@ -373,6 +375,9 @@ static int close_one(struct sn_offline *o)
 	if (error != 0)
 		return sn_result_fail(o->result, error, "going-offline was vetoed: %s",
 				      sn_errno_name(error));
+	if (o->unbound != 0) /* a page fault could still choose the node */
+		return sn_result_fail(o->result, o->unbound, "memory policies cannot be set: %s",
+				      sn_errno_name(o->unbound));
 	o->returned_before = atomic_load(&o->node->returned_pages);
 	error = sn_offline_step(o, SN_PHASE_CLOSE);
 	if (error != 0)
@@ -468,15 +473,32 @@ static void settle_all(struct sn_offline *set, unsigned int count)
 	}
 }
 
-static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned int count,
-		      const struct sn_offline_request *request, struct sn_lifecycle_result *result)
+/* Whether this node may be asked for at all. */
+static int check_request(struct sn_offline *o, const unsigned int *node, unsigned int i)
+{
+	if (node[i] < SN_FIRST_NODE || node[i] >= sn_node_end)
+		return sn_result_fail(o->result, -ENODEV, "no such node");
+	o->node = sn_nodes[node[i]];
+	for (unsigned int k = 0; k < i; k++)
+		if (node[k] == node[i])
+			return sn_result_fail(o->result, -EINVAL, "node named twice");
+	if (!o->node->allowed && sn_counter_read(o->node->mapped_pages) == 0)
+		return sn_result_fail(o->result, -EINVAL, "node %d is not allowed to this process",
+				      o->node->os_number);
+	return 0;
+}
+
+/* 0, or the first reason why nothing is done for any of the nodes. */
+static int set_begin(struct sn_offline *set, const unsigned int *node, unsigned int count,
+		     const struct sn_offline_request *request, struct sn_lifecycle_result *result)
 {
 	unsigned int stall_ms =
 		request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
-	bool valid = true;
+	int error = 0;
 
 	for (unsigned int i = 0; i < count; i++) {
 		struct sn_offline *o = &set[i];
+		int refused;
 
 		sn_result_begin(&result[i], node[i]);
 		result[i].policy = request->policy;
@@ -489,25 +511,14 @@ static bool set_begin(struct sn_offline *set, const unsigned int *node, unsigned
 		o->generation = sn_callback_generation();
 		if (request->timeout_ms >= 0 && request->timeout_ms < LONGEST_TIMEOUT_MS)
 			o->deadline_ns = o->begin_ns + (uint64_t)request->timeout_ms * 1000000u + 1;
-		if (node[i] < SN_FIRST_NODE || node[i] >= sn_node_end) {
-			sn_result_fail(&result[i], -ENODEV, "no such node");
-			valid = false;
-			continue;
-		}
-		o->node = sn_nodes[node[i]];
-		if (!o->node->allowed && sn_counter_read(o->node->mapped_pages) == 0) {
-			sn_result_fail(&result[i], -EINVAL,
-				       "node %d is not allowed to this process",
-				       o->node->os_number);
-			valid = false;
-		}
-		for (unsigned int k = 0; k < i; k++)
-			if (node[k] == node[i]) {
-				sn_result_fail(&result[i], -EINVAL, "node named twice");
-				valid = false;
-			}
+		refused = check_request(o, node, i);
+		error = error != 0 ? error : refused;
 	}
-	return valid;
+	for (unsigned int i = 0; i < count && error != 0; i++)
+		if (result[i].error == 0)
+			sn_result_fail(&result[i], -ECANCELED,
+				       "nothing was done: refused for another node");
+	return error;
 }
 
 int sn_offline(const unsigned int *node, unsigned int count,
@@ -533,22 +544,23 @@ int sn_offline(const unsigned int *node, unsigned int count,
 		return -EINVAL;
 	}
 	sn_lock_check_none_held();
-	if (set_begin(set, node, count, request, result)) {
-		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-		settle_all(set, count);
-		for (unsigned int i = 0; i < count; i++)
-			check_node(&set[i]);
-		claim_all(set, count);
-		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-		close_all(set, count);
-		for (unsigned int i = 0; i < count; i++)
-			if (set[i].claimed && !left_behind(&set[i])) {
-				offline_one(&set[i]);
-				set[i].claimed = false;
-				finish(&set[i]);
-			}
-		join_others(set, count);
-	}
+	error = set_begin(set, node, count, request, result);
+	if (error != 0)
+		return error;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	settle_all(set, count);
+	for (unsigned int i = 0; i < count; i++)
+		check_node(&set[i]);
+	claim_all(set, count);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	close_all(set, count);
+	for (unsigned int i = 0; i < count; i++)
+		if (set[i].claimed && !left_behind(&set[i])) {
+			offline_one(&set[i]);
+			set[i].claimed = false;
+			finish(&set[i]);
+		}
+	join_others(set, count);
 	for (unsigned int i = 0; i < count && error == 0; i++)
 		error = result[i].error;
 	return error;

@@ -18,8 +18,9 @@ struct sn_offline {
 	uint64_t deadline_ns;	 /* 0: none */
 	unsigned int generation; /* sn_callback_generation() at the start */
 	bool claimed;
-	bool told;  /* notifiers heard of the beginning */
-	bool joins; /* somebody else is taking it offline: wait for that result */
+	bool told;   /* notifiers heard of the beginning */
+	int unbound; /* why memory policies still name the node, or 0 */
+	bool joins;  /* somebody else is taking it offline: wait for that result */
 	struct sn_joiner joiner;
 	struct sn_nodemask recalled; /* nodes whose loan to this one was called back */
 	uint64_t returned_before;    /* node->returned_pages at the start */

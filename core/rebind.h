@@ -1,23 +1,29 @@
 /*
  * rebind.h - the memory policies of all ranges follow the nodes that are in service.
  *
- * A policy that cannot be set is no reason for a cancel to fail: the reaper tries again.
+ * Memory must not be placed on a node that is away.  An offline therefore goes on only when every
+ * range has a policy without the leaving nodes; the policy of a range that cannot be set later is
+ * an older one, which does not name them either.  Thus the way back cannot fail: where policies
+ * lack a node that has returned, its pages land on others that are in service.  The reaper tries
+ * again, and what was placed meanwhile counts as displaced.  A new range without a policy would
+ * take pages from anywhere, and is not used.
  */
 #ifndef SLABNODE_REBIND_H
 #define SLABNODE_REBIND_H
 
 #include "node.h"
 
-/* The policy of one range, tried again at once and then, when it still fails, by the reaper.  Any
- * lock may be held. */
-void sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed);
+/* The policy of one range, tried twice. 0 or a negative errno value.  Any lock may be held. */
+int sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed);
 /* Every range gets a policy over these nodes.  sn_lifecycle_lock held, so that of two transitions
  * the later one's masks stay.  A range that is added meanwhile reads the published masks.  Returns
  * the longest time, in ns, for which a node's page_lock was held. */
 uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed);
-/* Whether some range has yet to get its policy. */
+/* Why some range did not get its policy the last time, or 0. sn_lifecycle_lock held. */
+int sn_rebind_error(void);
+/* Whether sn_rebind_repair() has something to do. */
 bool sn_rebind_stale(void);
-/* The reaper's: tries again. No lock held. */
+/* The reaper's: tries again, and gives back what is free of what was misplaced. No lock held. */
 void sn_rebind_repair(void);
 
 #endif

@@ -124,7 +124,11 @@ static struct sn_range *range_add(struct sn_node *node, size_t count)
 	for (; (base = reserve(nr)) == NULL; nr = sn_max(nr / 2, count))
 		if (nr == count)
 			return NULL;
-	range = sn_meta_alloc(sizeof(*range) + nr, _Alignof(struct sn_range));
+	/* A transition that publishes other masks after this waits for page_lock and rebinds it. */
+	sn_node_policy_mask(&allowed);
+	range = sn_bind_range(node, base, nr << SN_SEG_SHIFT, &allowed) != 0
+			? NULL
+			: sn_meta_alloc(sizeof(*range) + nr, _Alignof(struct sn_range));
 	if (range == NULL) {
 		munmap(base, nr << SN_SEG_SHIFT);
 		return NULL;
@@ -132,10 +136,7 @@ static struct sn_range *range_add(struct sn_node *node, size_t count)
 	range->base = base;
 	range->nr_segments = nr;
 	range->next = node->ranges;
-	__atomic_store_n(&node->ranges, range,
-			 __ATOMIC_RELEASE); /* from here on a transition rebinds it, too */
-	sn_node_policy_mask(&allowed);
-	sn_bind_range(node, base, nr << SN_SEG_SHIFT, &allowed);
+	__atomic_store_n(&node->ranges, range, __ATOMIC_RELEASE);
 	return range;
 }
 

@@ -411,11 +411,7 @@ static void storm(void)
 	check_empty_nodes();
 }
 
-/*
- * One step in a hundred fails: the workload takes NULL and runs on, and nothing is left over.  Not
- * `bind`: a policy that could not be set lets pages land anywhere until the reaper has set it, and
- * that is what the audit would report; rebind-retried in load.c is about it.
- */
+/* One step in a hundred fails: the workload takes NULL and runs on, and nothing is left over. */
 static void faults(void)
 {
 	unsigned long seed = number_from("TEST_SEED", 1),
@@ -428,7 +424,7 @@ static void faults(void)
 	before = settle();
 	with_faults = true;
 	CTL(0,
-	    "fault populate%%1,seed=%lu;move%%1,seed=3;move-busy%%1,seed=4;"
+	    "fault populate%%1,seed=%lu;bind%%1,seed=2;move%%1,seed=3;move-busy%%1,seed=4;"
 	    "move-nomem%%1,seed=5;move-shared%%1,seed=6;restore%%1,seed=7;vacate%%1,seed=8;"
 	    "going-offline%%1,seed=9;going-online%%1,seed=10;structures%%1,seed=11;close%%1,seed="
 	    "12;"

@@ -716,8 +716,14 @@ UNIT_TEST(failures_are_made_up_for)
 	unit_start(2);
 	sn_fault_hook = fail_always;
 	target = SN_FAULT_BIND;
+	CHECK(sn_malloc(64) == NULL); /* a range without a policy is not used */
+	CHECK(!sn_rebind_stale());
+	sn_fault_hook = NULL;
 	keep(sn_malloc(64), 64);
-	CHECK(sn_rebind_stale()); /* the new range has no policy */
+	leave(SN_MIGRATE, -1, 0);
+	sn_fault_hook = fail_always;
+	come_back(false);
+	CHECK(sn_rebind_stale());
 	drop_all();
 	target = SN_FAULT_DISCARD;
 	unit_quiesce();

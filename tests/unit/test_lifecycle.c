@@ -3,6 +3,9 @@
  */
 #include "unit.h"
 
+#include "reap.h"
+#include "rebind.h"
+
 #include <sys/wait.h>
 
 #define NODE (FIRST + 1) /* the one that leaves */
@@ -840,6 +843,72 @@ UNIT_TEST(several_nodes_at_once)
 	CHECK_EQUAL(result[1].error, -EBUSY);
 }
 
+/* Every row says what happened, those that could have left, too. */
+UNIT_TEST(invalid_among_several)
+{
+	struct sn_offline_request request = {.policy = SN_MIGRATE, .timeout_ms = -1};
+	unsigned int nodes[3] = {NODE, FIRST + 40, NODE};
+	struct sn_lifecycle_result result[3];
+
+	unit_start(4);
+	CHECK_EQUAL(sn_offline(nodes, 3, &request, result), -ENODEV);
+	CHECK_EQUAL(result[0].error, -ECANCELED);
+	CHECK_EQUAL(result[1].error, -ENODEV);
+	CHECK_EQUAL(result[2].error, -EINVAL);
+	for (unsigned int i = 0; i < 3; i++)
+		CHECK(result[i].message[0] != '\0');
+	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
+}
+
+UNIT_TEST(strict_heeds_its_timeout)
+{
+	struct sn_lifecycle_result result;
+
+	unit_start(2);
+	hold(NODE, 100);
+	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, 0, &result), -EBUSY);
+	CHECK(result.elapsed_ms < 60);
+	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, &result), -EBUSY);
+	CHECK(result.elapsed_ms > 90);
+}
+
+static int refuse_bind(enum sn_fault_point point)
+{
+	return point == SN_FAULT_BIND ? -ENOMEM : 0;
+}
+
+/*
+ * A node whose policies cannot be pointed away stays.  One that returned without policies of its
+ * own has its pages elsewhere, and from there they leave like all others.
+ */
+UNIT_TEST(policies_that_cannot_be_set)
+{
+	struct sn_lifecycle_result result;
+	unsigned int host;
+	void *p;
+
+	unit_start(3);
+	sn_free(hold(NODE, 5 * MIB));
+	sn_fault_hook = refuse_bind;
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), -ENOMEM);
+	CHECK(strstr(result.message, "policies") != NULL);
+	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
+	sn_fault_hook = NULL;
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
+	sn_fault_hook = refuse_bind;
+	CHECK_EQUAL(unit_online(NODE), 0);
+	p = hold(NODE, 5 * MIB);
+	host = unit_page_node(p);
+	CHECK(host != NODE);
+	sn_fault_hook = NULL;
+	CHECK_EQUAL(unit_offline(host, SN_MIGRATE, -1, &result), 0);
+	CHECK_EQUAL(unit_resident(host), 0);
+	CHECK(unit_page_node(p) != host);
+	CHECK(sn_rebind_stale()); /* the reaper has free memory to give back */
+	sn_reap();
+	CHECK(!sn_rebind_stale());
+}
+
 /* Live bytes constant, a hundred cycles: no growth. */
 UNIT_TEST(cycles_do_not_grow)
 {
@@ -1043,6 +1112,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(fork_behind_a_move),
 		cmocka_unit_test(rebalance_brings_pages_back),
 		cmocka_unit_test(several_nodes_at_once),
+		cmocka_unit_test(invalid_among_several),
+		cmocka_unit_test(strict_heeds_its_timeout),
+		cmocka_unit_test(policies_that_cannot_be_set),
 		cmocka_unit_test(cycles_do_not_grow),
 		cmocka_unit_test(events_tell_the_story),
 		cmocka_unit_test(plan_says_what_would_happen),
