@@ -39,11 +39,14 @@ int sn_offline_fail_stopped(struct sn_offline *o)
 	return fail_busy(o, -ETIMEDOUT, "timed out");
 }
 
-/* strict: frees may be in flight, look again for a moment. */
+/* strict: frees may be in flight, look again for a moment, or for the request's time if that is
+ * shorter.  What is left then is the answer: busy. */
 static int policy_strict(struct sn_offline *o)
 {
 	uint64_t until = sn_now_ns() + STRICT_LOOK_AGAIN_MS * 1000000ull;
 
+	if (o->deadline_ns != 0)
+		until = sn_min(until, o->deadline_ns);
 	for (;;) {
 		uint32_t seq = atomic_load(&o->node->free_seq);
 
