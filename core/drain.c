@@ -55,16 +55,27 @@ int sn_drain_close(struct sn_node *node, uint64_t *stall_ns)
 	return 0;
 }
 
+/* Most pairs of nodes never had one. */
+static uint64_t drain_alien(unsigned int here, unsigned int home, unsigned int cache, bool to_slabs)
+{
+	uint64_t n;
+
+	if (sn_alien_of(here, home, cache) == NULL)
+		return 0;
+	sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
+	n = sn_alien_drain(here, home, cache, to_slabs);
+	sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
+	return n;
+}
+
 static uint64_t drain_pass(struct sn_node *node)
 {
 	uint64_t total = sn_tables_drain(node->index, true);
 
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
 		for_each_node(other) {
-			sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
-			total += sn_alien_drain(other, node->index, c, true);
-			total += sn_alien_drain(node->index, other, c, false);
-			sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
+			total += drain_alien(other, node->index, c, true);
+			total += drain_alien(node->index, other, c, false);
 		}
 		total += sn_cache_drain_shared(node, c);
 	}
@@ -76,11 +87,8 @@ uint64_t sn_drain_stores_open(struct sn_node *node)
 	uint64_t total = 0;
 
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
-		for_each_node(other) {
-			sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
-			total += sn_alien_drain(other, node->index, c, true);
-			sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
-		}
+		for_each_node(other)
+			total += drain_alien(other, node->index, c, true);
 		total += sn_cache_drain_shared(node, c);
 	}
 	return total;

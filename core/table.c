@@ -247,6 +247,16 @@ static unsigned int take_entries(struct sn_table *table, struct sn_slot *slot, v
 	return n;
 }
 
+/* Only the base of an array is NULL: so this looks at the address, not at what another thread
+ * may just be writing there. */
+static bool slot_empty(struct sn_table *table, unsigned int cache)
+{
+	void **top = sn_counter_read(sn_table_slot(table, cache)->top);
+
+	return cache <= SN_NR_CLASSES ? top == array_base(table, cache)
+				      : sn_counter_read(*top) == NULL;
+}
+
 static uint64_t drain_slot(struct sn_table *table, unsigned int cache, bool to_slabs)
 {
 	struct sn_slot *slot = sn_table_slot(table, cache);
@@ -254,6 +264,8 @@ static uint64_t drain_slot(struct sn_table *table, unsigned int cache, bool to_s
 	uint64_t total = 0;
 	unsigned int n;
 
+	if (slot_empty(table, cache))
+		return 0;
 	do {
 		sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
 		n = take_entries(table, slot, objects);
@@ -264,12 +276,20 @@ static uint64_t drain_slot(struct sn_table *table, unsigned int cache, bool to_s
 	return total;
 }
 
+/* What another drain took out of a slot found empty here is back when its batch is. */
+static void await_batch(void)
+{
+	sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
+	sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
+}
+
 static uint64_t drain_table(struct sn_table *table, bool to_slabs)
 {
 	uint64_t total = 0;
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
 		total += drain_slot(table, c, to_slabs);
+	await_batch();
 	return total;
 }
 
@@ -307,7 +327,10 @@ static int with_tables_closed(unsigned int node, table_fn *fn, unsigned int arg,
 
 static uint64_t drain_one_cache(struct sn_table *table, unsigned int cache)
 {
-	return drain_slot(table, cache, true);
+	uint64_t total = drain_slot(table, cache, true);
+
+	await_batch();
+	return total;
 }
 
 uint64_t sn_tables_drain_cache(unsigned int cache)
@@ -317,16 +340,6 @@ uint64_t sn_tables_drain_cache(unsigned int cache)
 	for_each_node(node)
 		with_tables_closed(node, drain_one_cache, cache, &total);
 	return total;
-}
-
-/* Only the base of an array is NULL: so this looks at the address, not at what another thread
- * may just be writing there. */
-static bool slot_empty(struct sn_table *table, unsigned int cache)
-{
-	void **top = sn_counter_read(sn_table_slot(table, cache)->top);
-
-	return cache <= SN_NR_CLASSES ? top == array_base(table, cache)
-				      : sn_counter_read(*top) == NULL;
 }
 
 static bool table_empty(struct sn_table *table)
@@ -456,7 +469,7 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 static uint64_t close_slot(struct sn_table *table, unsigned int cache)
 {
 	struct sn_slot *slot = sn_table_slot(table, cache);
-	uint64_t total = drain_slot(table, cache, true);
+	uint64_t total = drain_one_cache(table, cache);
 
 	/* No word names the table now, so nobody uses the slot.  Emptied, its top is its base; the
 	 * end is kept in the first entry until the slot is opened. */
