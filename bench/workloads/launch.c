@@ -14,7 +14,7 @@
  * virtual machine's host backs pages at their first touch, and the measured
  * program shall find pages that are backed.
  *
- * While the program runs, its resident memory is read every 10 ms. The median
+ * While the program runs, its resident memory is read every 5 ms. The median
  * over the second half of the run is what it needs once it has started: a
  * peak alone tells nothing about how long it was held.
  *
@@ -34,9 +34,9 @@
 #include <unistd.h>
 
 #define EXEC_FAILED   127
-#define SAMPLE_NS     (10 * 1000 * 1000)
-#define MOST_SAMPLES  (1 << 16) /* over ten minutes */
-#define LEAST_SAMPLES 10
+#define SAMPLE_NS     (5 * 1000 * 1000)
+#define MOST_SAMPLES  (1 << 17) /* over ten minutes */
+#define LEAST_SAMPLES 8
 
 struct cost {
 	double wall, user, sys;
