@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Who is measured: allocators by name or path, each a library and an environment."""
 import glob
+import hashlib
 import os
 import subprocess
 
@@ -39,7 +40,14 @@ class Contender:
         if self.library and not self.missing():
             entry["file"] = os.path.basename(os.path.realpath(self.library))
             entry["package"] = package_of(self.library)
+            entry["sha256"] = digest(self.library)
         return entry
+
+
+def digest(path):
+    """Tells one build of a library from another."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()[:16]
 
 
 def package_of(path):

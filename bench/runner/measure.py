@@ -15,7 +15,7 @@ WARM_UNKNOWN = 256 * MIB
 WARM_MARGIN = 1.3
 # Settings of the user's that would change what is measured.
 DROPPED = ("LD_", "MALLOC_", "SLABNODE_", "GLIBC_TUNABLES", "MIMALLOC_", "TCMALLOC_", "JE_MALLOC",
-           "PYTHON", "PERL")
+           "PYTHON", "PERL", "LUA_", "GS_")
 
 
 class Failure(Exception):
@@ -30,8 +30,13 @@ def clean_environment(extra):
     return environment
 
 
-def warm_bytes(peaks_kib):
-    """How much memory to touch before a run: what the test was seen to need, and more."""
+def warm_bytes(peaks_kib, fixed=None):
+    """How much memory to touch before a run: what the test was seen to need, and more.
+
+    `fixed` is an amount in MiB that the user wants instead; 0 touches nothing.
+    """
+    if fixed is not None:
+        return fixed * MIB
     if not peaks_kib:
         return WARM_UNKNOWN
     return max(WARM_LEAST, int(max(peaks_kib) * 1024 * WARM_MARGIN))
@@ -49,17 +54,28 @@ def reported(text):
     return {key: value for key, value in values.items() if value is not None}
 
 
+def own_rest(cost):
+    """What a workload tells about a load that ends before it does takes the usual places."""
+    told = cost["reported"]
+    if "load_ms" not in told:
+        return
+    cost["wall_s"] = told["load_ms"] / 1000
+    cost["after_kib"] = {key[len("after"):-len("_kib")]: int(value) for key, value in told.items()
+                         if key.startswith("after") and key.endswith("_kib")}
+
+
 def last_line(text):
     return (text.strip().splitlines() or ["no message"])[-1]
 
 
 class Tools:
-    """The project's own binaries and the time limit of a run."""
+    """The project's own binaries, the time limit of a run and the pauses after a load."""
 
-    def __init__(self, build, timeout):
+    def __init__(self, build, timeout, pauses):
         self.workloads = os.path.join(build, "bench", "slabnode-bench")
         self.launcher = os.path.join(build, "bench", "slabnode-launch")
         self.timeout = timeout
+        self.pauses = pauses
         self.libc = None
 
     def missing(self):
@@ -119,6 +135,9 @@ class Tools:
             raise Failure("ended with status %d: %s" % (cost["status"], last_line(messages)))
         if "ERROR: ld.so" in messages:
             raise Failure(last_line(messages))
+        if not test.steady or not cost["steady_kib"]:
+            del cost["steady_kib"]
         if test.own_figures:
             cost["reported"] = reported(output)
+            own_rest(cost)
         return cost

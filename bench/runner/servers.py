@@ -3,8 +3,11 @@
 
 Time is what the client's load takes, processor time is the server's over its whole life,
 memory is the server's VmHWM, read while it still lives (it belongs to the image that the
-server executes, so the runner's own size does not show in it).
+server executes, so the runner's own size does not show in it). Resident memory is read when the
+load ends, with all that the server then stores, and again after each pause; before the pauses the
+client tells the server to forget what it stores, where it can be told.
 """
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +16,7 @@ import subprocess
 import tempfile
 import time
 
+from runner import machine
 from runner.measure import Failure, clean_environment
 
 START_LIMIT = 10.0
@@ -21,9 +25,11 @@ START_LIMIT = 10.0
 class Server:
     """A server process that listens on a Unix socket in a folder of its own."""
 
-    def __init__(self, command, preload, variables):
+    def __init__(self, test, preload, variables):
         self.folder = tempfile.mkdtemp(prefix="slabnode-bench-")
         self.socket = os.path.join(self.folder, "socket")
+        if test.prepare:
+            test.prepare(self.folder)
         environment = clean_environment(variables)
         # Only the server: clients are started from the runner's own environment.
         if preload:
@@ -31,7 +37,7 @@ class Server:
         self.log = open(os.path.join(self.folder, "log"), "w+", encoding="utf-8",
                         errors="replace")
         self.process = subprocess.Popen(
-            [word.replace("@SOCKET@", self.socket) for word in command], env=environment,
+            [word.replace("@FOLDER@", self.folder) for word in test.command], env=environment,
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             start_new_session=True)
 
@@ -53,15 +59,20 @@ class Server:
         self.log.seek(0)
         return (self.log.read().strip().splitlines() or ["no message"])[-1]
 
-    def peak_kib(self):
-        try:
-            with open("/proc/%d/status" % self.process.pid, encoding="ascii") as status:
-                for line in status:
-                    if line.startswith("VmHWM:"):
-                        return int(line.split()[1])
-        except OSError:
-            pass
-        raise Failure("the server is gone: %s" % self.last_words())
+    def status_kib(self, name):
+        """VmRSS or VmHWM, which only a server that lives has."""
+        value = machine.field("/proc/%d/status" % self.process.pid, name)
+        if not value:
+            raise Failure("the server is gone: %s" % self.last_words())
+        return int(value.split()[0])
+
+    def rest(self, pauses):
+        """{seconds: KiB} after each of the pauses, which count from now."""
+        begin, after = time.monotonic(), {}
+        for pause in pauses:
+            time.sleep(max(0.0, begin + pause - time.monotonic()))
+            after[str(pause)] = self.status_kib("VmRSS")
+        return after
 
     def end(self):
         """Asks the server to end and returns its processor times."""
@@ -89,20 +100,35 @@ class Server:
 def run(test, contender, tools, warm):
     """One run of a server test; test.load is called with the socket's path."""
     tools.touch(warm)
-    server = Server(test.command, contender.preload_for(test, tools.libc),
+    server = Server(test, contender.preload_for(test, tools.libc),
                     {**test.variables, **contender.variables})
     try:
         server.wait_until_up()
         begin = time.monotonic()
         test.load(server.socket, tools.timeout)
         wall = time.monotonic() - begin
-        peak = server.peak_kib()
+        steady = server.status_kib("VmRSS")
+        if test.forget:
+            test.forget(server.socket, tools.timeout)
+        after = server.rest(tools.pauses)
+        peak = server.status_kib("VmHWM")
         usage = server.end()
     finally:
         server.close()
     return {"status": 0, "wall_s": wall, "user_s": usage.ru_utime, "sys_s": usage.ru_stime,
-            "peak_kib": peak, "minor_faults": usage.ru_minflt,
-            "switches": usage.ru_nvcsw + usage.ru_nivcsw}
+            "peak_kib": peak, "steady_kib": steady, "after_kib": after,
+            "minor_faults": usage.ru_minflt, "switches": usage.ru_nvcsw + usage.ru_nivcsw}
+
+
+def client_run(command, timeout):
+    """A client program, whose failure is the run's."""
+    try:
+        ran = subprocess.run(command, env=clean_environment({}), capture_output=True,
+                             text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        raise Failure("the client did not finish in %d s" % timeout) from None
+    if ran.returncode or "rror" in ran.stdout + ran.stderr:
+        raise Failure("the client failed: %s" % (ran.stdout + ran.stderr).strip()[-200:])
 
 
 def redis_load(client, requests):
@@ -111,14 +137,14 @@ def redis_load(client, requests):
         for length, tests in ((40, "set,lpush,hset"), (400, "set,sadd,get"), (3000, "set,lpop")):
             command = [client, "-s", path, "-q", "-n", str(requests), "-r", "20000", "-c", "16",
                        "-P", "16", "-d", str(length), "-t", tests]
-            try:
-                ran = subprocess.run(command, env=clean_environment({}), capture_output=True,
-                                     text=True, timeout=timeout, check=False)
-            except subprocess.TimeoutExpired:
-                raise Failure("the client did not finish in %d s" % timeout) from None
-            if ran.returncode or "rror" in ran.stdout + ran.stderr:
-                raise Failure("the client failed: %s" % (ran.stdout + ran.stderr).strip()[-200:])
+            client_run(command, timeout)
     return load
+
+
+def redis_forget(client):
+    def forget(path, timeout):
+        client_run([client, "-s", path, "FLUSHALL", "SYNC"], timeout)
+    return forget
 
 
 def exchange(connection, request, values):
@@ -159,6 +185,77 @@ def memcached_load(entries, turns):
                     exchange(connection, writes[turn % 2], 0)
                     for request, values in reads:
                         exchange(connection, request, values)
+        except OSError as error:
+            raise Failure("the client failed: %s" % error) from None
+    return load
+
+
+NGINX_FILES = 40
+NGINX_PIPELINE = 40
+NGINX_CONNECTIONS = 8
+
+
+def nginx_prepare(template):
+    """Writes the configuration and the files that nginx serves into the run's folder."""
+    def prepare(folder):
+        os.mkdir(os.path.join(folder, "www"))
+        for number in range(NGINX_FILES):
+            name = os.path.join(folder, "www", "%d" % number)
+            with open(name + ".txt", "w", encoding="ascii") as file:
+                file.writelines("line %d of file %d\n" % (i * 7919 % 1000, number)
+                                for i in range(number * number // 4 + 1))
+            with open(name + ".html", "w", encoding="ascii") as file:
+                file.writelines('<p><!--#set var="v%d" value="%d" --><!--#echo var="v%d" -->'
+                                '<!--#include virtual="/%d.txt" -->\n' % (i, number, i, i)
+                                for i in range(number % 8))
+        with open(template, encoding="utf-8") as file:
+            text = file.read().replace("@FOLDER@", folder)
+        with open(os.path.join(folder, "nginx.conf"), "w", encoding="utf-8") as file:
+            file.write(text)
+    return prepare
+
+
+def nginx_requests(turn):
+    """A pipeline of requests of all kinds; the last one has the connection closed."""
+    kinds = ("/%d.txt", "/packed/%d.txt", "/whole/%d.html", "/again/%d.txt")
+    lines = []
+    for i in range(NGINX_PIPELINE):
+        path = kinds[(i + turn) % len(kinds)] % ((i * 7 + turn) % NGINX_FILES)
+        lines.append("GET %s HTTP/1.1\r\nHost: bench\r\nAccept-Encoding: gzip\r\n"
+                     "User-Agent: %s\r\n%s\r\n" % (
+                         path, "x" * (20 + i * turn % 200),
+                         "Connection: close\r\n" if i == NGINX_PIPELINE - 1 else ""))
+    return "".join(lines).encode("ascii")
+
+
+def read_to_end(connection):
+    pieces = []
+    while True:
+        piece = connection.recv(1 << 20)
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+
+
+def nginx_load(turns):
+    """Lots of connections at once, a pipeline of requests on each, again and again."""
+    requests = [nginx_requests(turn) for turn in range(16)]
+
+    def load(path, timeout):
+        try:
+            for turn in range(turns):
+                with contextlib.ExitStack() as stack:
+                    lot = [stack.enter_context(socket.socket(socket.AF_UNIX))
+                           for _ in range(NGINX_CONNECTIONS)]
+                    for connection in lot:
+                        connection.settimeout(timeout)
+                        connection.connect(path)
+                        connection.sendall(requests[turn % len(requests)])
+                    for connection in lot:
+                        good = read_to_end(connection).count(b"HTTP/1.1 200 OK")
+                        if good != NGINX_PIPELINE:
+                            raise Failure("%d of %d requests were answered" %
+                                          (good, NGINX_PIPELINE))
         except OSError as error:
             raise Failure("the client failed: %s" % error) from None
     return load

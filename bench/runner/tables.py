@@ -3,11 +3,33 @@
 import math
 import statistics
 
+MEANT = ("time", "cpu", "memory")  # what geometric means are told of
+
+
+def mib(kib):
+    return None if kib is None else kib / 1024
+
+
 FIGURES = {
     "time": ("wall time", lambda run: run["wall_s"], "%.3f s"),
     "cpu": ("processor time, user and system", lambda run: run["user_s"] + run["sys_s"], "%.3f s"),
     "memory": ("peak memory", lambda run: run["peak_kib"] / 1024, "%.1f M"),
+    # The following have not all tests.
+    "steady": ("steady memory", lambda run: mib(run.get("steady_kib")), "%.1f M"),
 }
+
+
+def after_figure(seconds):
+    return ("memory %s s after the load" % seconds,
+            lambda run: mib(run.get("after_kib", {}).get(seconds)), "%.1f M")
+
+
+def figures(tests):
+    """FIGURES and the memory after each of the pauses that these tests made."""
+    found = {seconds for test in tests for runs in test["runs"].values() for run in runs
+             for seconds in run.get("after_kib", {})} - {"0"}
+    return {**FIGURES, **{"after-" + seconds: after_figure(seconds)
+                          for seconds in sorted(found, key=int)}}
 # The two that slabnode's worst cases are held against.
 BARS = ("jemalloc", "tcmalloc")
 
@@ -22,12 +44,12 @@ def spread(values):
 
 def medians(tests, figure):
     """{test: {contender: (median, spread)}} of those with a run."""
-    value = FIGURES[figure][1]
+    value = figures(tests)[figure][1]
     table = {}
     for test in tests:
-        table[test["name"]] = {
-            name: (statistics.median(map(value, runs)), spread(list(map(value, runs))))
-            for name, runs in test["runs"].items() if runs}
+        values = {name: list(map(value, runs)) for name, runs in test["runs"].items() if runs}
+        table[test["name"]] = {name: (statistics.median(told), spread(told))
+                               for name, told in values.items() if None not in told}
     return table
 
 
@@ -46,7 +68,7 @@ def complete(table, names):
 def means(tests, names, reference):
     """{figure: {contender: geometric mean of its ratios to the reference}}."""
     result = {}
-    for figure in FIGURES:
+    for figure in MEANT:
         table = medians(tests, figure)
         whole = [test for test in complete(table, names) if table[test][reference][0] > 0]
         result[figure] = {
@@ -78,10 +100,12 @@ def relation(ratio, width):
 
 
 def figure_table(tests, names, reference, figure):
-    title, _, form = FIGURES[figure]
+    title, _, form = figures(tests)[figure]
     table = medians(tests, figure)
     rows = [["", reference] + names]
     for test, row in table.items():
+        if not row and figure not in MEANT:
+            continue
         base = row.get(reference)
         cells = [test, form % base[0] if base else "-"]
         for name in names:
@@ -92,9 +116,10 @@ def figure_table(tests, names, reference, figure):
             else:
                 cells.append(relation(row[name][0] / base[0], row[name][1]))
         rows.append(cells)
-    mean = means(tests, names, reference)[figure]
-    rows.append(["geometric mean", ""] +
-                ["%.3f     " % mean[name] if mean[name] else "-" for name in names])
+    if figure in MEANT:
+        mean = means(tests, names, reference)[figure]
+        rows.append(["geometric mean", ""] +
+                    ["%.3f     " % mean[name] if mean[name] else "-" for name in names])
     yield "%s: median of %s, then each in relation to it, ± half of its own range" % (
         title, reference)
     yield from columns(rows)
@@ -109,7 +134,7 @@ def summary(tests, names, reference):
         rows[0] += ["worst time", "", "worst memory", ""]
     for name in names:
         row = [name] + ["%.3f" % mean[figure][name] if mean[figure][name] else "-"
-                        for figure in FIGURES]
+                        for figure in MEANT]
         for figure in ("time", "memory") if held else ():
             ratio, test = worst(tests, name, figure)
             row += ["%.2f" % ratio if test else "-", test or "-"]
@@ -121,7 +146,7 @@ def summary(tests, names, reference):
 
 
 def everything(tests, names, reference):
-    for figure in FIGURES:
+    for figure in figures(tests):
         yield from figure_table(tests, names, reference, figure)
         yield ""
     yield from summary(tests, names, reference)

@@ -20,9 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_PAUSES 4
+
 struct bench_params {
 	unsigned int threads;
-	double scale; /* multiplies the amount of work, not the live set */
+	double scale;			 /* multiplies the amount of work, not the live set */
+	unsigned int pauses[MAX_PAUSES]; /* rising seconds after a load's end, 0 ends them */
 };
 
 struct workload {
@@ -61,6 +64,9 @@ void bench_threads(const struct bench_params *params, void (*fn)(struct bench_th
 
 /* A figure of the workload's own, printed at the end of the run. */
 void bench_report(const char *key, uint64_t value);
+
+/* Seconds on a clock that never steps. */
+double bench_seconds(void);
 
 /* Resident memory of the process, now and at its highest, in KiB. */
 uint64_t bench_status_kib(const char *field);
@@ -161,5 +167,6 @@ extern const struct workload workload_share_passive;
 extern const struct workload workload_large;
 extern const struct workload workload_regrow;
 extern const struct workload workload_frag;
+extern const struct workload workload_idle;
 
 #endif

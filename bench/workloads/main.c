@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The workloads' common program: `slabnode-bench NAME [-t THREADS] [-s SCALE]`.
+ * The workloads' common program: `slabnode-bench NAME [-t THREADS] [-s SCALE]
+ * [-a SECONDS,...]`.
  *
  * It runs one workload in a process of its own and prints `key=value` pairs
  * about it on one line. Times that are compared come from outside (launch.c);
@@ -27,11 +28,11 @@ static const struct workload *const workloads[] = {
 	&workload_pairs, &workload_batch,    &workload_live_small,   &workload_live_wide,
 	&workload_churn, &workload_prodcons, &workload_mixed_runs,   &workload_mixed_ages,
 	&workload_relay, &workload_swarm,    &workload_share_active, &workload_share_passive,
-	&workload_large, &workload_regrow,   &workload_frag,
+	&workload_large, &workload_regrow,   &workload_frag,	     &workload_idle,
 };
 
 static struct {
-	const char *key;
+	char key[24];
 	uint64_t value;
 } reports[MAX_REPORTS];
 static unsigned int report_count;
@@ -116,7 +117,7 @@ void bench_report(const char *key, uint64_t value)
 {
 	if (report_count == MAX_REPORTS)
 		bench_die("too many reports");
-	reports[report_count].key = key;
+	snprintf(reports[report_count].key, sizeof(reports[0].key), "%s", key);
 	reports[report_count++].value = value;
 }
 
@@ -139,7 +140,7 @@ uint64_t bench_status_kib(const char *field)
 	return value;
 }
 
-static double seconds(void)
+double bench_seconds(void)
 {
 	struct timespec now;
 
@@ -174,15 +175,31 @@ static const struct workload *find(const char *name)
 	bench_die("no workload named %s", name);
 }
 
+static void parse_pauses(char *list, unsigned int *pauses)
+{
+	unsigned int count = 0;
+	char *word;
+
+	while ((word = strsep(&list, ","))) {
+		unsigned int seconds = (unsigned int)strtoul(word, NULL, 10);
+
+		if (count == MAX_PAUSES || seconds <= (count ? pauses[count - 1] : 0))
+			bench_die("pauses: at most %d rising numbers of seconds", MAX_PAUSES);
+		pauses[count++] = seconds;
+	}
+}
+
 static void parse(int argc, char **argv, struct bench_params *params)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "t:s:")) != -1) {
+	while ((option = getopt(argc, argv, "t:s:a:")) != -1) {
 		if (option == 't')
 			params->threads = (unsigned int)strtoul(optarg, NULL, 10);
 		else if (option == 's')
 			params->scale = strtod(optarg, NULL);
+		else if (option == 'a')
+			parse_pauses(optarg, params->pauses);
 		else
 			exit(2);
 	}
@@ -199,7 +216,8 @@ int main(int argc, char **argv)
 	double begin;
 
 	if (argc < 2)
-		bench_die("usage: slabnode-bench list | probe | NAME [-t THREADS] [-s SCALE]");
+		bench_die("usage: slabnode-bench list | probe | NAME [-t THREADS] [-s SCALE] "
+			  "[-a SECONDS,...]");
 	if (!strcmp(argv[1], "list"))
 		return list();
 	if (!strcmp(argv[1], "probe"))
@@ -209,9 +227,9 @@ int main(int argc, char **argv)
 	if (params.threads < workload->min_threads ||
 	    (workload->max_threads && params.threads > workload->max_threads))
 		bench_die("%s does not run with %u threads", workload->name, params.threads);
-	begin = seconds();
+	begin = bench_seconds();
 	workload->run(&params);
-	printf("loop_s=%.6f rss_kib=%llu hwm_kib=%llu", seconds() - begin,
+	printf("loop_s=%.6f rss_kib=%llu hwm_kib=%llu", bench_seconds() - begin,
 	       (unsigned long long)bench_status_kib("VmRSS"),
 	       (unsigned long long)bench_status_kib("VmHWM"));
 	for (unsigned int i = 0; i < report_count; i++)
