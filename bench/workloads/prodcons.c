@@ -71,7 +71,7 @@ static void work(struct bench_thread *self)
 static void run(const struct bench_params *whole)
 {
 	/* An odd thread would have no partner. */
-	struct bench_params params = {whole->threads & ~1u, whole->scale};
+	struct bench_params params = {.threads = whole->threads & ~1u, .scale = whole->scale};
 	size_t bytes = params.threads / 2 * sizeof(struct queue);
 	struct queue *queues = bench_map(bytes);
 
