@@ -523,7 +523,9 @@ static bool worth_compacting(struct sn_node *node, unsigned int index)
 
 static bool left_service(void *arg)
 {
-	return !sn_node_usable(arg);
+	const struct sn_node *node = arg;
+
+	return atomic_load(&node->usable) == 0;
 }
 
 /* A turn for each cache, so that an offline does not wait for all of them. */
@@ -535,7 +537,6 @@ static enum verdict compact_in_turn(struct sn_eviction *e, unsigned int index)
 		return STOP;
 	forget_all();
 	atomic_store(&compacted, e->node->index);
-	atomic_thread_fence(memory_order_seq_cst);
 	/* An offline publishes first, then looks at `compacted` (sn_movable_settle()): one of the
 	 * two sees the other.  And the cache may have been taken back, or destroyed, meanwhile. */
 	if (!stopped(e) && atomic_load(&sn_caches[index].movable) != NULL)
@@ -563,7 +564,6 @@ void sn_movable_compact(struct sn_eviction *e, unsigned int cache)
 
 bool sn_movable_settle(struct sn_node *node, bool (*stop)(void *arg), void *arg)
 {
-	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load(&compacted) != node->index)
 		return true;
 	if (!sn_turn_take_unless(&turn, stop, arg))

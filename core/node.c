@@ -96,7 +96,7 @@ void sn_node_update_usable(struct sn_node *node)
 	bool usable = sn_node_state(node) == SN_ONLINE && !node->cordoned && node->allowed &&
 		      node->has_memory;
 
-	atomic_store_explicit(&node->usable, usable, memory_order_release);
+	atomic_store(&node->usable, usable); /* sequentially consistent: sn_movable_settle() */
 	atomic_fetch_add(&sn_usable_seq, 1);
 }
 
