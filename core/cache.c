@@ -381,8 +381,11 @@ static void cache_drain_all(unsigned int index)
 {
 	sn_tables_drain_cache(index);
 	for_each_node(here)
-		for_each_node(home)
+		for_each_node(home) {
+			sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
 			sn_alien_drain(here, home, index, true);
+			sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
+		}
 	/* The internal node, too: it serves threads that have no tables (yet). */
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		sn_cache_drain_shared(sn_nodes[n], index);

@@ -263,6 +263,56 @@ UNIT_TEST(alien_caches)
 	CHECK_EQUAL(alien->avail, 0);
 }
 
+/* --- fork and a shrink --- */
+
+static void *shrink(void *arg)
+{
+	sn_cache_shrink(*(unsigned int *)arg);
+	return NULL;
+}
+
+/* A shrink that has objects of an alien cache in hand, at the moment of the fork. */
+static void fork_in_shrink(unsigned int cache)
+{
+	struct sn_cache_node *cn = sn_cache_node(sn_nodes[FIRST + 1], cache);
+	struct sn_alien *alien = sn_alien_of(FIRST, FIRST + 1, cache);
+	pthread_t thread;
+	pid_t pid;
+	int status;
+
+	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
+	thread = unit_thread(shrink, &cache);
+	while (sn_counter_read(alien->avail) > 0)
+		unit_sleep_ms(1);
+	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+	sn_core_fork_prepare();
+	pid = fork();
+	if (pid == 0) {
+		sn_core_fork_child();
+		_exit(cn->nr_out == 0 ? 0 : 1);
+	}
+	sn_core_fork_parent();
+	CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK_EQUAL(status, 0);
+	unit_join(thread);
+}
+
+UNIT_TEST(fork_waits_for_a_shrink)
+{
+	unsigned int cache;
+
+#ifdef __SANITIZE_THREAD__
+	return; /* it does not support threads after a fork of many */
+#endif
+	unit_start(2);
+	cache = sn_size_class(64);
+	sn_free(sn_malloc(64));
+	for (unsigned int i = 0; i < 30; i++) {
+		alien_round(10, true);
+		fork_in_shrink(cache);
+	}
+}
+
 /* --- statistics --- */
 
 UNIT_TEST(statistics_are_exact_when_quiet)
@@ -602,6 +652,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(preferred_nodes),
 		cmocka_unit_test(reaping_returns_what_lies_about),
 		cmocka_unit_test(fork_at_any_moment),
+		cmocka_unit_test(fork_waits_for_a_shrink),
 #ifdef SLABNODE_DEBUG
 		cmocka_unit_test(lock_order_is_checked),
 #endif
