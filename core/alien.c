@@ -25,8 +25,9 @@ struct sn_alien *sn_alien_of(unsigned int here, unsigned int home, unsigned int 
 	return row == NULL ? NULL : atomic_load_explicit(&row[home], memory_order_acquire);
 }
 
-/* sn_tables_lock held: a fork then finds either all of a new alien cache or nothing. */
+/* Under the lock, so that a fork finds either all of a new alien cache or nothing. */
 static struct sn_alien *alien_build_locked(struct sn_cache_node *cn, unsigned int home)
+	SN_REQUIRES(&sn_tables_lock)
 {
 	struct sn_alien *_Atomic *row = atomic_load_explicit(&cn->alien, memory_order_relaxed);
 	struct sn_alien *alien;

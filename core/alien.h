@@ -8,14 +8,14 @@
 #ifndef SLABNODE_ALIEN_H
 #define SLABNODE_ALIEN_H
 
-#include "cache.h"
+#include "table.h"
 
 /* Puts an object of node `home`; false: not possible (home is not online, or no memory for
  * the alien cache), the caller frees it to its slab.  No lock held. */
 bool sn_alien_put(unsigned int here, unsigned int home, unsigned int cache, void *object);
 /* Empties alien[home] of `here` into home's slabs (to_slabs) or stores. Returns objects. */
-unsigned int sn_alien_drain(unsigned int here, unsigned int home, unsigned int cache,
-			    bool to_slabs);
+unsigned int sn_alien_drain(unsigned int here, unsigned int home, unsigned int cache, bool to_slabs)
+	SN_REQUIRES(&sn_batch_lock);
 /* The alien cache, or NULL when it was never used. */
 struct sn_alien *sn_alien_of(unsigned int here, unsigned int home, unsigned int cache);
 

@@ -40,13 +40,14 @@ struct empty_slabs {
 	struct sn_page *first;
 };
 
-static void mark_active(struct sn_cache_node *cn)
+static void mark_active(struct sn_cache_node *cn) SN_REQUIRES(&cn->list_lock)
 {
 	if (sn_unlikely(!cn->active))
 		sn_counter_set(cn->active, 1);
 }
 
 static void collect_empty(struct sn_cache_node *cn, struct empty_slabs *empty, uint32_t keep)
+	SN_REQUIRES(&cn->list_lock)
 {
 	while (cn->nr_free > keep) {
 		struct sn_page *slab = cn->free;
@@ -73,9 +74,9 @@ static size_t destroy_empty(struct empty_slabs *empty)
 	return bytes;
 }
 
-/* list_lock held: objects from the shared store, then from slabs that exist. */
+/* Objects from the shared store, then from slabs that exist. */
 static unsigned int take_locked(struct sn_cache_node *cn, const struct sn_cache *cache,
-				void **objects, unsigned int want)
+				void **objects, unsigned int want) SN_REQUIRES(&cn->list_lock)
 {
 	struct sn_array *shared = cn->shared;
 	unsigned int n = 0;
@@ -149,9 +150,8 @@ unsigned int sn_cache_refill(struct sn_node *node, unsigned int index, void **ob
 	}
 }
 
-/* list_lock held. */
 static void put_slabs(struct sn_cache_node *cn, const struct sn_cache *cache, void **objects,
-		      unsigned int n)
+		      unsigned int n) SN_REQUIRES(&cn->list_lock)
 {
 	for (unsigned int i = 0; i < n; i++) {
 		struct sn_page *slab = sn_slab_head(objects[i]);
@@ -164,6 +164,7 @@ static void put_slabs(struct sn_cache_node *cn, const struct sn_cache *cache, vo
 
 /* The shared store, built on first use; NULL when there is no memory for it. */
 static struct sn_array *shared_of(struct sn_cache_node *cn, const struct sn_cache *cache)
+	SN_REQUIRES(&cn->list_lock)
 {
 	if (cn->shared == NULL && sn_fault(SN_FAULT_SHARED) == 0) {
 		size_t size = sizeof(struct sn_array) + cache->shared_limit * sizeof(void *);
@@ -309,6 +310,7 @@ static unsigned int choose_shared(size_t size)
 }
 
 static void cache_init(unsigned int index, size_t size, size_t align, void (*ctor)(void *))
+	SN_REQUIRES(&sn_lifecycle_lock)
 {
 	struct sn_cache *cache = &sn_caches[index];
 
@@ -338,7 +340,8 @@ static void name_class(char *name, size_t size)
 	memcpy(name + 7, digits + i, sizeof(digits) - i);
 }
 
-void sn_caches_init(void)
+/* Start-up: single-threaded. */
+void sn_caches_init(void) SN_NO_THREAD_SAFETY
 {
 	for (unsigned int i = 1; i <= SN_NR_CLASSES; i++) {
 		cache_init(i, sn_class_size[i], 16, NULL);
@@ -410,9 +413,9 @@ uint64_t sn_cache_shrink(unsigned int index)
 	return before > after ? (before - after) * sn_caches[index].slab_pages << SN_PAGE_SHIFT : 0;
 }
 
-/* Lifecycle lock held: 0 when nothing of the cache is left, -EBUSY when objects are out, -EAGAIN
- * when somebody (the reaper) still has some in hand. */
-static int cache_left(unsigned int index)
+/* 0 when nothing of the cache is left, -EBUSY when objects are out, -EAGAIN when somebody (the
+ * reaper) still has some in hand. */
+static int cache_left(unsigned int index) SN_REQUIRES(&sn_lifecycle_lock)
 {
 	bool slabs = false;
 

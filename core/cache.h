@@ -37,7 +37,8 @@ struct sn_cache {
 	uint16_t shared_limit; /* entries of the shared store */
 	uint16_t align;
 	uint8_t index;
-	uint8_t in_use; /* set last, cleared by destroy; guarded by sn_lifecycle_lock */
+	/* Set last, cleared by destroy. */
+	uint8_t in_use SN_GUARDED_BY(&sn_lifecycle_lock);
 	void (*ctor)(void *);
 	struct sn_movable *_Atomic movable; /* NULL: objects stay; see movable.h */
 	char name[32];
@@ -50,24 +51,32 @@ struct sn_array {
 };
 
 struct sn_alien {
-	struct sn_lock lock;
-	uint32_t avail, limit;
-	void *entry[];
+	struct sn_lock lock SN_RANKED(alien);
+	uint32_t avail SN_GUARDED_BY(&lock);
+	uint32_t limit; /* set once */
+	void *entry[] SN_GUARDED_BY(&lock);
 };
 
+/* Statistics read the counters without the lock. */
 struct sn_cache_node {
-	struct sn_lock list_lock;
-	uint8_t active; /* was ever used: the fork handler and statistics skip others */
+	struct sn_lock list_lock SN_RANKED(list);
+	/* Was ever used: statistics skip others. */
+	uint8_t active SN_GUARDED_BY(&list_lock);
 	/* Sparse slabs of an online node are being vacated: frees go straight to the slab.  Alien
 	 * caches read it under their own lock and are drained after it was set. */
-	uint8_t vacating;
-	uint32_t nr_free; /* slabs on the free list */
-	uint32_t nr_slabs;
-	uint64_t nr_objects; /* in all slabs */
-	uint64_t nr_out;     /* objects that slabs have handed out, wherever they are now */
-	struct sn_page *partial, *full, *free;
-	struct sn_page *isolated; /* being vacated; see movable.c */
-	struct sn_array *shared;
+	uint8_t vacating SN_GUARDED_BY(&list_lock);
+	/* Slabs on the free list, all slabs, and the objects in them. */
+	uint32_t nr_free SN_GUARDED_BY(&list_lock);
+	uint32_t nr_slabs SN_GUARDED_BY(&list_lock);
+	uint64_t nr_objects SN_GUARDED_BY(&list_lock);
+	/* Objects that slabs have handed out, wherever they are now. */
+	uint64_t nr_out SN_GUARDED_BY(&list_lock);
+	struct sn_page *partial SN_GUARDED_BY(&list_lock);
+	struct sn_page *full SN_GUARDED_BY(&list_lock);
+	struct sn_page *free SN_GUARDED_BY(&list_lock);
+	/* Being vacated; see movable.c. */
+	struct sn_page *isolated SN_GUARDED_BY(&list_lock);
+	struct sn_array *shared SN_GUARDED_BY(&list_lock) SN_PT_GUARDED_BY(&list_lock);
 	/* By node index; built on first use, then never changes. */
 	struct sn_alien *_Atomic *_Atomic alien;
 };
@@ -91,7 +100,7 @@ void sn_caches_init(void);
  * none, is full, or may not be used.  No lock held.
  */
 unsigned int sn_cache_refill(struct sn_node *node, unsigned int cache, void **objects,
-			     unsigned int want, bool lent);
+			     unsigned int want, bool lent) SN_EXCLUDES(&node->page_lock);
 
 /*
  * Takes `n` objects of one cache and one home node back: into the node's shared store while it
@@ -106,15 +115,17 @@ void sn_cache_give_back(unsigned int cache, void **objects, unsigned int n, bool
 /* Empties the shared store into slabs. Returns the number of objects. */
 unsigned int sn_cache_drain_shared(struct sn_node *node, unsigned int cache);
 /* Gives all empty slabs back to the pages of the node. Returns bytes. */
-size_t sn_cache_shrink_node(struct sn_node *node, unsigned int cache);
+size_t sn_cache_shrink_node(struct sn_node *node, unsigned int cache) SN_EXCLUDES(&node->page_lock);
 
 /* The cache index of an object pointer (0: not in a slab), its slab, and its usable size. */
 struct sn_page *sn_slab_of(const void *p);
 
 /* Object caches, for the public API.  0 or a negative errno value. */
-int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(void *));
+int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(void *))
+	SN_EXCLUDES(&sn_lifecycle_lock);
 /* Cached objects and empty slabs of all nodes go back. Returns bytes. No lock held. */
 uint64_t sn_cache_shrink(unsigned int cache);
-int sn_cache_destroy(unsigned int cache); /* -EBUSY while objects are out */
+/* -EBUSY while objects are out. */
+int sn_cache_destroy(unsigned int cache) SN_EXCLUDES(&sn_lifecycle_lock);
 
 #endif

@@ -11,12 +11,12 @@
 void (*sn_event_hook)(void);
 
 static struct {
-	struct sn_lock lock;
-	uint64_t last; /* sequence number of the newest event; guarded by lock */
+	struct sn_lock lock SN_RANKED(events);
+	uint64_t last SN_GUARDED_BY(&lock); /* sequence number of the newest event */
 } events;
 
 /* 128 KiB, most of it never touched. */
-static struct sn_event ring[SN_EVENTS];
+static struct sn_event ring[SN_EVENTS] SN_GUARDED_BY(&events.lock);
 
 void sn_event_add(const struct sn_node *node, enum sn_node_state from, enum sn_node_state to,
 		  const char *action, const char *cause)
@@ -65,12 +65,13 @@ uint64_t sn_event_last(void)
 	return last;
 }
 
-void sn_event_fork_lock(void)
+/* These two are halves of what the fork handler does. */
+void sn_event_fork_lock(void) SN_NO_THREAD_SAFETY
 {
 	sn_lock_acquire(&events.lock, SN_RANK_EVENTS);
 }
 
-void sn_event_fork_unlock(bool child)
+void sn_event_fork_unlock(bool child) SN_NO_THREAD_SAFETY
 {
 	if (child)
 		sn_lock_reset(&events.lock);

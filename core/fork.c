@@ -10,6 +10,10 @@
  * an array) are out of their slabs for good, as are the objects those threads held; an array of
  * a CPU on which a sequence was under way is as before that sequence, since its only store that
  * counts is the last.
+ *
+ * clang cannot follow locks taken by loops and function pointers, hence SN_NO_THREAD_SAFETY; the
+ * locks that the parent takes here it gives back in another function, and the child has no other
+ * thread.
  */
 #include "core.h"
 
@@ -58,19 +62,19 @@ static void each_node_lock(lock_fn *fn)
 		fn(&sn_nodes[n]->page_lock, SN_RANK_PAGES);
 }
 
-static void reset(struct sn_lock *lock, enum sn_lock_rank rank)
+static void reset(struct sn_lock *lock, enum sn_lock_rank rank) SN_NO_THREAD_SAFETY
 {
 	(void)rank;
 	sn_lock_reset(lock);
 }
 
-static void reset_table(struct sn_table *table)
+static void reset_table(struct sn_table *table) SN_NO_THREAD_SAFETY
 {
 	sn_lock_reset(&table->lock);
 	sn_table_bias(table)->busy = 0; /* of an owner that was just being refused */
 }
 
-void sn_core_fork_prepare(void)
+void sn_core_fork_prepare(void) SN_NO_THREAD_SAFETY
 {
 	sn_core_early();
 	sn_fault(SN_FAULT_FORK);
@@ -88,7 +92,7 @@ void sn_core_fork_prepare(void)
 	atomic_store(&sn_fork_owner, (uintptr_t)__builtin_thread_pointer());
 }
 
-void sn_core_fork_parent(void)
+void sn_core_fork_parent(void) SN_NO_THREAD_SAFETY
 {
 	atomic_store(&sn_fork_owner, 0);
 	sn_sites_fork_unlock(false);
@@ -104,7 +108,7 @@ void sn_core_fork_parent(void)
 	sn_lock_check_suspend(false);
 }
 
-void sn_core_fork_child(void)
+void sn_core_fork_child(void) SN_NO_THREAD_SAFETY
 {
 	atomic_store(&sn_fork_owner, 0);
 	sn_sites_fork_unlock(true);

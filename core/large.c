@@ -85,8 +85,9 @@ static void allow_huge_pages(char *at, size_t len, bool allow)
 	errno = saved;
 }
 
-/* Opens and populates [first, first + npages) of a span. page_lock held. */
+/* Opens and populates [first, first + npages) of a span. */
 static bool span_open(struct sn_node *node, struct sn_segment *span, size_t first, size_t npages)
+	SN_REQUIRES(&node->page_lock)
 {
 	char *at = (char *)span + (first << SN_PAGE_SHIFT);
 
@@ -102,16 +103,18 @@ static bool span_open(struct sn_node *node, struct sn_segment *span, size_t firs
 	return true;
 }
 
-/* Segments behind the first `keep`, taken for growth that failed.  page_lock held. */
+/* Segments behind the first `keep`, taken for growth that failed. */
 static void span_give_back(struct sn_node *node, struct sn_segment *span, size_t keep)
+	SN_REQUIRES(&node->page_lock)
 {
 	sn_segments_release(node, (struct sn_segment *)((char *)span + (keep << SN_SEG_SHIFT)),
 			    span->info.nr_segments - keep);
 	span->info.nr_segments = (uint32_t)keep;
 }
 
-/* Makes room for npages in a span that has fewer, where it is. page_lock held. */
+/* Makes room for npages in a span that has fewer, where it is. */
 static bool span_extend(struct sn_node *node, struct sn_segment *span, size_t npages)
+	SN_REQUIRES(&node->page_lock)
 {
 	size_t first = span->info.block_first, room = span->info.room_pages;
 	size_t segments = span->info.nr_segments;
@@ -136,6 +139,7 @@ static bool span_extend(struct sn_node *node, struct sn_segment *span, size_t np
 
 /* Gives pages behind the block back; they stay, and the room with them, when memory is locked. */
 static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npages)
+	SN_EXCLUDES(&node->page_lock)
 {
 	size_t room = span->info.room_pages, len = (room - npages) << SN_PAGE_SHIFT;
 	char *tail = span_block(span) + (npages << SN_PAGE_SHIFT);
@@ -151,6 +155,7 @@ static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npag
 
 /* Of the cached spans the smallest that has room for npages, else the largest. */
 static struct sn_segment *span_choose(const struct sn_node *node, size_t npages)
+	SN_REQUIRES(&node->page_lock)
 {
 	struct sn_segment *best = NULL;
 
@@ -165,9 +170,10 @@ static struct sn_segment *span_choose(const struct sn_node *node, size_t npages)
 
 /*
  * A cached span for npages: its pages are used again, what is missing is opened, and what is too
- * much goes back (span_alloc).  page_lock held.
+ * much goes back (span_alloc).
  */
 static struct sn_segment *span_take_cached(struct sn_node *node, size_t npages)
+	SN_REQUIRES(&node->page_lock)
 {
 	struct sn_segment *span = span_choose(node, npages);
 	size_t room;
@@ -185,8 +191,9 @@ static struct sn_segment *span_take_cached(struct sn_node *node, size_t npages)
 	return span;
 }
 
-/* A new span with a block of npages aligned to align pages. page_lock held. */
+/* A new span with a block of npages aligned to align pages. */
 static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t align)
+	SN_REQUIRES(&node->page_lock)
 {
 	size_t most = SN_HEADER_PAGES + npages + align - 1;
 	size_t count = (most + SN_SEG_PAGES - 1) / SN_SEG_PAGES, first;

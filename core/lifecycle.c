@@ -89,6 +89,7 @@ const char *sn_errno_name(int error)
 
 /* A callback that the command of this transition is in, for this node or another one of it. */
 static bool callback_of_command(const struct sn_transition *t, char *text, size_t size)
+	SN_REQUIRES(&sn_lifecycle_lock)
 {
 	for_each_node(n)
 		if (sn_transition_active(sn_nodes[n]) &&
@@ -176,8 +177,8 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	return error;
 }
 
-/* Lifecycle lock held. Whether anything has changed. */
-static bool set_allowed(const struct sn_nodemask *mask)
+/* Whether anything has changed. */
+static bool set_allowed(const struct sn_nodemask *mask) SN_REQUIRES(&sn_lifecycle_lock)
 {
 	bool changed = false, any = false;
 
@@ -255,14 +256,15 @@ bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 	return true;
 }
 
-void sn_lifecycle_start(void)
+/* Start-up: single-threaded. */
+void sn_lifecycle_start(void) SN_NO_THREAD_SAFETY
 {
 	sn_loans_find();
 }
 
 /* In the child, whose only thread is the caller, all locks still held: whatever was under way
  * is undone.  No sequence can be under way, so no fence is needed. */
-void sn_lifecycle_fork_child(void)
+void sn_lifecycle_fork_child(void) SN_NO_THREAD_SAFETY
 {
 	bool undone = false;
 

@@ -83,16 +83,19 @@ struct sn_lifecycle_result {
  * A node going offline already: joins it and gets its result.
  */
 int sn_offline(const unsigned int *node, unsigned int count, const struct sn_offline_request *req,
-	       struct sn_lifecycle_result *result);
+	       struct sn_lifecycle_result *result) SN_EXCLUDES(&sn_lifecycle_lock);
 
 /* Brings a node back; with `rebalance` its pages that were moved away return. */
-int sn_online(unsigned int node, bool rebalance, struct sn_lifecycle_result *result);
+int sn_online(unsigned int node, bool rebalance, struct sn_lifecycle_result *result)
+	SN_EXCLUDES(&sn_lifecycle_lock);
 
 /* Cancels an offline of the node that is under way, and waits until the node is back.
  * Nothing under way: result->already, 0. */
-int sn_cancel(unsigned int node, struct sn_lifecycle_result *result);
+int sn_cancel(unsigned int node, struct sn_lifecycle_result *result)
+	SN_EXCLUDES(&sn_lifecycle_lock);
 
-int sn_cordon(unsigned int node, bool cordon, struct sn_lifecycle_result *result);
+int sn_cordon(unsigned int node, bool cordon, struct sn_lifecycle_result *result)
+	SN_EXCLUDES(&sn_lifecycle_lock);
 
 /*
  * Asks the placement which nodes the process may use now (its cpuset may have changed).  A node
@@ -100,7 +103,7 @@ int sn_cordon(unsigned int node, bool cordon, struct sn_lifecycle_result *result
  * and may be taken off by an offline.  One that is allowed again is used again.  Cheap when nothing
  * has changed.  Called before a request is carried out, and by the reaper.
  */
-void sn_refresh_allowed(void);
+void sn_refresh_allowed(void) SN_EXCLUDES(&sn_lifecycle_lock);
 
 /* Dry run of an offline with `migrate`: see plan.c. */
 struct sn_plan {

@@ -14,7 +14,7 @@ void sn_loan_give(unsigned int node, unsigned int to)
 }
 
 /* Nodes that are away and whose stand-in is gone (or was never there) get the nearest usable
- * one.  Lifecycle lock held. */
+ * one. */
 void sn_loans_find(void)
 {
 	for_each_node(n) {
@@ -24,7 +24,7 @@ void sn_loans_find(void)
 	}
 }
 
-/* Nodes lent to `node` are lent to nobody for now.  Lifecycle lock held. */
+/* Nodes lent to `node` are lent to nobody for now. */
 void sn_loans_recall(unsigned int node, struct sn_nodemask *recalled)
 {
 	for_each_node(n)

@@ -11,13 +11,13 @@
 
 #include "node.h"
 
-/* With sn_lifecycle_lock held: */
-void sn_loan_give(unsigned int node, unsigned int to);
+void sn_loan_give(unsigned int node, unsigned int to) SN_REQUIRES(&sn_lifecycle_lock);
 /* Nodes that are away and whose stand-in is gone (or was never there) get the nearest usable
  * one. */
-void sn_loans_find(void);
+void sn_loans_find(void) SN_REQUIRES(&sn_lifecycle_lock);
 /* Nodes lent to `node` are lent to nobody for now. */
-void sn_loans_recall(unsigned int node, struct sn_nodemask *recalled);
+void sn_loans_recall(unsigned int node, struct sn_nodemask *recalled)
+	SN_REQUIRES(&sn_lifecycle_lock);
 
 /* With no lock held; *stall_ns is raised to the longest fence: */
 
@@ -25,7 +25,7 @@ void sn_loans_recall(unsigned int node, struct sn_nodemask *recalled);
  * given to somebody else.  Fails when the fence is refused. */
 int sn_loan_empty_tables(unsigned int node, uint64_t *stall_ns);
 /* After the nearest usable node has changed for some that are away, loans move. */
-void sn_loans_move(uint64_t *stall_ns);
+void sn_loans_move(uint64_t *stall_ns) SN_EXCLUDES(&sn_lifecycle_lock);
 /* Takes a returning node's objects out of all tables that may hold some: those of every node it
  * was lent to, since a recalled loan does not tell when the tables of that node were emptied. */
 int sn_loans_end(const struct sn_nodemask *lent_to, uint64_t *stall_ns);

@@ -13,8 +13,9 @@
 static _Alignas(4096) char static_area[STATIC_AREA];
 
 static struct {
-	struct sn_lock lock;
-	char *next, *end; /* the current chunk; guarded by lock */
+	struct sn_lock lock SN_RANKED(meta);
+	char *next SN_GUARDED_BY(&lock); /* the current chunk */
+	char *end SN_GUARDED_BY(&lock);
 	_Atomic size_t bytes;
 } meta = {.next = static_area, .end = static_area + STATIC_AREA};
 
@@ -25,7 +26,7 @@ static struct {
 } stretch[MAX_STRETCHES]; /* written under meta.lock, published by nr_stretches */
 static _Atomic unsigned int nr_stretches;
 
-static void remember(void *addr, size_t len)
+static void remember(void *addr, size_t len) SN_REQUIRES(&meta.lock)
 {
 	unsigned int i = atomic_load_explicit(&nr_stretches, memory_order_relaxed);
 
@@ -50,8 +51,8 @@ bool sn_meta_stretch(unsigned int i, void **addr, size_t *len)
 	return true;
 }
 
-/* Page-aligned zero pages of their own; NULL when refused. Lock held. */
-static void *map_pages(size_t size)
+/* Page-aligned zero pages of their own; NULL when refused. */
+static void *map_pages(size_t size) SN_REQUIRES(&meta.lock)
 {
 	int saved = errno;
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -63,8 +64,8 @@ static void *map_pages(size_t size)
 	return p;
 }
 
-/* Takes from the current chunk, or NULL when it does not fit. Lock held. */
-static void *bump(size_t size, size_t align)
+/* Takes from the current chunk, or NULL when it does not fit. */
+static void *bump(size_t size, size_t align) SN_REQUIRES(&meta.lock)
 {
 	uintptr_t at = sn_align_up((uintptr_t)meta.next, align);
 
@@ -104,12 +105,13 @@ size_t sn_meta_bytes(void)
 	return atomic_load_explicit(&meta.bytes, memory_order_relaxed);
 }
 
-void sn_meta_fork_lock(void)
+/* These two are halves of what the fork handler does. */
+void sn_meta_fork_lock(void) SN_NO_THREAD_SAFETY
 {
 	sn_lock_acquire(&meta.lock, SN_RANK_META);
 }
 
-void sn_meta_fork_unlock(bool child)
+void sn_meta_fork_unlock(bool child) SN_NO_THREAD_SAFETY
 {
 	if (child)
 		sn_lock_reset(&meta.lock);

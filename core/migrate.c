@@ -89,8 +89,7 @@ static struct sn_segment *first_of_span(struct sn_segment *segment)
 	return segment;
 }
 
-/* page_lock held. */
-static void displace(struct sn_node *node, struct sn_segment *segment)
+static void displace(struct sn_node *node, struct sn_segment *segment) SN_REQUIRES(&node->page_lock)
 {
 	sn_counter_set(segment->info.displaced, 1);
 	node->displaced = true;
@@ -194,10 +193,10 @@ static bool must_stop(struct sn_migration *m)
 	return m->stopped;
 }
 
-/* Pages of a segment, from its start, that are to be looked at.  page_lock of its node held.
- * Closed stretches in between are found absent. */
-static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node *node,
-			     struct sn_segment *segment)
+/* Pages of a segment, from its start, that are to be looked at.  Closed stretches in between are
+ * found absent. */
+static size_t pages_to_visit(const struct sn_migration *m, struct sn_node *node,
+			     struct sn_segment *segment) SN_REQUIRES(&node->page_lock)
 {
 	struct sn_segment *first;
 	size_t offset, stop;
@@ -207,7 +206,7 @@ static size_t pages_to_visit(const struct sn_migration *m, const struct sn_node 
 	first = first_of_span(segment);
 	if (node == m->node && m->from == node->index) {
 		if (m->released == NULL)
-			displace(m->node, first);
+			displace(node, first);
 	} else if (!sn_counter_read(first->info.displaced) && sn_placement->simulated)
 		return 0; /* the ledger knows; a real full node may have overflowed anywhere */
 	if (m->metadata_only && node == m->node)
@@ -359,8 +358,7 @@ void sn_migrate_pass(struct sn_migration *m)
 	m->progress = progress;
 }
 
-/* page_lock held. */
-static void mark_displaced(struct sn_node *node, uint32_t displaced)
+static void mark_displaced(struct sn_node *node, uint32_t displaced) SN_REQUIRES(&node->page_lock)
 {
 	node->displaced = displaced != 0;
 	for (struct sn_segment *s = node->segments; s != NULL; s = s->info.next)

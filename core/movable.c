@@ -269,9 +269,9 @@ static enum verdict ask_slab(struct sn_eviction *e, struct sn_cache_node *cn,
 
 /* --- isolating --------------------------------------------------------------------------- */
 
-/* list_lock held. Returns how many of at most `max`. */
+/* Returns how many of at most `max`. */
 static unsigned int isolate_list(struct sn_cache_node *cn, struct sn_page *const *head,
-				 unsigned int max)
+				 unsigned int max) SN_REQUIRES(&cn->list_lock)
 {
 	unsigned int n = 0;
 
@@ -280,8 +280,7 @@ static unsigned int isolate_list(struct sn_cache_node *cn, struct sn_page *const
 	return n;
 }
 
-/* list_lock held. */
-static void rejoin_all(struct sn_cache_node *cn)
+static void rejoin_all(struct sn_cache_node *cn) SN_REQUIRES(&cn->list_lock)
 {
 	while (cn->isolated != NULL)
 		sn_slab_rejoin(cn, cn->isolated);
@@ -574,7 +573,8 @@ bool sn_movable_settle(struct sn_node *node, bool (*stop)(void *arg), void *arg)
 
 /* --- fork -------------------------------------------------------------------------------- */
 
-void sn_movable_fork_child(void)
+/* The caller is the only thread. */
+void sn_movable_fork_child(void) SN_NO_THREAD_SAFETY
 {
 	atomic_store(&turn.word, 0);
 	atomic_store(&compacted, 0);

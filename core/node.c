@@ -100,7 +100,7 @@ void sn_node_update_usable(struct sn_node *node)
 	atomic_fetch_add(&sn_usable_seq, 1);
 }
 
-void sn_node_start(unsigned int index)
+void sn_node_start(unsigned int index) SN_NO_THREAD_SAFETY
 {
 	struct sn_node *node = sn_nodes[index];
 

@@ -27,6 +27,8 @@ enum sn_node_state {
 	SN_GOING_OFFLINE,
 };
 
+extern struct sn_lock sn_lifecycle_lock SN_RANKED(lifecycle);
+
 struct sn_cache_node;
 struct sn_table;
 struct sn_range;
@@ -37,6 +39,7 @@ struct sn_transition;
 /* Bins of free page runs: see pages.c. */
 #define SN_RUN_BINS 64
 
+/* Guarded by the node's page_lock; `pages` is read without. */
 struct sn_run_bins {
 	uint64_t nonempty; /* bit i: bin[i] is not empty */
 	struct sn_page *bin[SN_RUN_BINS];
@@ -53,29 +56,39 @@ struct sn_node {
 
 	_Atomic uint32_t state;	   /* enum sn_node_state */
 	_Atomic uint32_t usable;   /* new allocations may come from here */
-	_Atomic uint32_t cordoned; /* guarded by sn_lifecycle_lock, read anywhere */
+	_Atomic uint32_t cordoned; /* written under sn_lifecycle_lock, read anywhere */
 	/* By the cpuset, which may change, and the policy the process was started with; same. */
 	_Atomic bool allowed;
 
 	/* One sn_cache_node for every cache index, zero-filled memory being a valid one. */
 	struct sn_cache_node *cache_nodes;
 
-	/* Everything below is guarded by page_lock; the counters are read without. */
-	struct sn_lock page_lock;
-	bool locked_memory; /* giving memory back failed (mlock): no use in trying each second */
-	struct sn_run_bins dirty;   /* free runs that still have pages */
-	struct sn_run_bins clean;   /* free runs whose pages read as zero */
-	struct sn_run_bins vacated; /* clean ones, inaccessible while the node is away */
-	struct sn_range *ranges;
-	struct sn_segment *segments; /* all segments and spans in use */
-	struct sn_segment *open_segment;
-	struct sn_segment *cached_spans; /* free spans that still have pages */
-	size_t cached_span_pages;
-	size_t dirty_low;	    /* lowest value of dirty pages since the last reap */
-	size_t span_low;	    /* same for cached_span_pages */
-	bool displaced;		    /* segments of it may be: its node was away */
-	size_t nr_headers;	    /* of segments and spans */
-	size_t mapped_pages;	    /* opened and not given back, headers included */
+	/* Statistics read the counters below without the lock. */
+	struct sn_lock page_lock SN_RANKED(pages);
+	/* Giving memory back failed (mlock): no use in trying each second. */
+	bool locked_memory SN_GUARDED_BY(&page_lock);
+	/* Free runs that still have pages. */
+	struct sn_run_bins dirty SN_GUARDED_BY(&page_lock);
+	/* Free runs whose pages read as zero; and those inaccessible while the node is away. */
+	struct sn_run_bins clean SN_GUARDED_BY(&page_lock);
+	struct sn_run_bins vacated SN_GUARDED_BY(&page_lock);
+	struct sn_range *ranges SN_GUARDED_BY(&page_lock);
+	/* All segments and spans in use. */
+	struct sn_segment *segments SN_GUARDED_BY(&page_lock);
+	struct sn_segment *open_segment SN_GUARDED_BY(&page_lock);
+	/* Free spans that still have pages. */
+	struct sn_segment *cached_spans SN_GUARDED_BY(&page_lock);
+	size_t cached_span_pages SN_GUARDED_BY(&page_lock);
+	/* The lowest numbers of dirty and cached pages since the last reap. */
+	size_t dirty_low SN_GUARDED_BY(&page_lock);
+	size_t span_low SN_GUARDED_BY(&page_lock);
+	/* Segments of it may be: its node was away. */
+	bool displaced SN_GUARDED_BY(&page_lock);
+	/* Of segments and spans. */
+	size_t nr_headers SN_GUARDED_BY(&page_lock);
+	/* Opened and not given back, headers included. */
+	size_t mapped_pages SN_GUARDED_BY(&page_lock);
+	/* Changed under page_lock or by the owner of a block or slab; read anywhere. */
 	_Atomic size_t large_pages; /* in blocks that have a run of their own */
 	_Atomic size_t large_blocks;
 	_Atomic size_t slab_pages;
@@ -89,8 +102,8 @@ struct sn_node {
 	_Atomic uint32_t waiters;
 
 	/* Every node it was lent to since it went away: their tables may hold its objects, even
-	 * after the loan was recalled.  Guarded by sn_lifecycle_lock. */
-	struct sn_nodemask lent_to;
+	 * after the loan was recalled. */
+	struct sn_nodemask lent_to SN_GUARDED_BY(&sn_lifecycle_lock);
 	struct sn_transition *transition; /* built once; see lifecycle.c */
 	/* Batches of pages that other nodes' migrations are moving here; see migrate.c. */
 	_Atomic uint32_t moves_in;
@@ -101,7 +114,6 @@ struct sn_node {
 extern struct sn_node *sn_nodes[SN_MAX_NODES + 1];
 extern unsigned int sn_node_end; /* one past the highest index in use */
 extern _Atomic uint8_t sn_standin[256] SN_HIDDEN;
-extern struct sn_lock sn_lifecycle_lock;
 /* Changes with every change of a `usable`.  Whoever found no node to allocate from looks again
  * when it has changed meanwhile: nodes come and go while one is looked at after the other. */
 extern _Atomic uint32_t sn_usable_seq;
@@ -144,8 +156,8 @@ unsigned int sn_node_target(unsigned int home);
 void sn_node_freed(struct sn_node *node);
 /* The internal node, first of all. */
 bool sn_node_add_internal(void);
-/* Recomputes `usable` from state, cordon, allowed. Under sn_lifecycle_lock. */
-void sn_node_update_usable(struct sn_node *node);
+/* Recomputes `usable` from state, cordon, allowed. */
+void sn_node_update_usable(struct sn_node *node) SN_REQUIRES(&sn_lifecycle_lock);
 unsigned int sn_node_count_usable(void);
 void sn_node_usable_mask(struct sn_nodemask *mask);
 /* The nodes that memory policies name: those in service; a cordon is a matter of allocation. */

@@ -159,8 +159,8 @@ int sn_offline_find_room(struct sn_offline *o, const struct sn_nodemask *to)
 	return check_room(bytes, room_on(to, false), o->result);
 }
 
-/* Can this node leave?  Lifecycle lock held.  1: nothing to do, result filled. */
-static int check_node(struct sn_offline *o)
+/* Can this node leave?  1: nothing to do, result filled. */
+static int check_node(struct sn_offline *o) SN_REQUIRES(&sn_lifecycle_lock)
 {
 	struct sn_lifecycle_result *result = o->result;
 	struct sn_node *node = o->node;
@@ -184,7 +184,7 @@ static int check_node(struct sn_offline *o)
 }
 
 /* Publishes GOING_OFFLINE for all nodes that can leave. */
-static void claim_all(struct sn_offline *set, unsigned int count)
+static void claim_all(struct sn_offline *set, unsigned int count) SN_REQUIRES(&sn_lifecycle_lock)
 {
 	struct sn_nodemask targets;
 	uint64_t need = 0, held;
@@ -460,7 +460,7 @@ static void join_others(struct sn_offline *set, unsigned int count)
 
 /* sn_transition_settle() drops the lock: all nodes are settled when one round found nothing to wait
  * for. */
-static void settle_all(struct sn_offline *set, unsigned int count)
+static void settle_all(struct sn_offline *set, unsigned int count) SN_REQUIRES(&sn_lifecycle_lock)
 {
 	for (unsigned int i = 0; i < count;) {
 		struct sn_node *node = set[i].node;

@@ -54,8 +54,9 @@ static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, 
 	sn_result_unmovable(result, &m.moved);
 }
 
-/* Lifecycle lock held.  1: nothing to do. */
+/* 1: nothing to do. */
 static int online_check(struct sn_node *node, struct sn_lifecycle_result *result)
+	SN_REQUIRES(&sn_lifecycle_lock)
 {
 	switch (sn_node_state(node)) {
 	case SN_ONLINE:
@@ -140,8 +141,9 @@ static void online_commit(struct sn_node *node, uint64_t *stall_ns)
 	sn_notify_end(node, true, false, SN_MIGRATE);
 }
 
-/* The node was online before: just its pages come back.  Called with the lock held. */
+/* The node was online before: just its pages come back.  Drops the lock. */
 static int rebalance_claimed(struct sn_node *node, struct sn_lifecycle_result *result)
+	SN_RELEASE(&sn_lifecycle_lock)
 {
 	uint64_t begin = sn_now_ns(), stall_ns = 0;
 

@@ -40,6 +40,7 @@ static struct sn_page *last_page(struct sn_page *run)
 
 /* Of a free run of this kind and with these flags. */
 static struct sn_run_bins *bins_of(struct sn_node *node, uint8_t kind, uint8_t flags)
+	SN_REQUIRES(&node->page_lock)
 {
 	if (kind == SN_PAGE_FREE_DIRTY)
 		return &node->dirty;
@@ -103,6 +104,7 @@ static bool mergeable(const struct sn_page *neighbour, uint8_t kind, uint8_t fla
 
 /* Puts a run in hand into the bins of `kind`, merged with free neighbours of that kind. */
 static void run_insert(struct sn_node *node, struct sn_page *run, uint8_t kind)
+	SN_REQUIRES(&node->page_lock)
 {
 	struct sn_run_bins *bins = bins_of(node, kind, run->fixed);
 	struct sn_segment *segment = sn_segment_of(run);
@@ -170,6 +172,7 @@ void sn_depopulate(struct sn_node *node, void *addr, size_t len)
 
 /* Opens `pages` more of a segment and makes them a clean free run. */
 static bool segment_open(struct sn_node *node, struct sn_segment *segment, size_t pages)
+	SN_REQUIRES(&node->page_lock)
 {
 	size_t first = segment->info.opened_pages;
 	struct sn_page *run;
@@ -185,6 +188,7 @@ static bool segment_open(struct sn_node *node, struct sn_segment *segment, size_
 }
 
 static void segment_link(struct sn_node *node, struct sn_segment *segment)
+	SN_REQUIRES(&node->page_lock)
 {
 	segment->info.prev = NULL;
 	segment->info.next = node->segments;
@@ -195,7 +199,7 @@ static void segment_link(struct sn_node *node, struct sn_segment *segment)
 	sn_counter_add(node->nr_headers, 1);
 }
 
-static struct sn_segment *segment_add(struct sn_node *node)
+static struct sn_segment *segment_add(struct sn_node *node) SN_REQUIRES(&node->page_lock)
 {
 	struct sn_segment *segment = sn_segments_reserve(node, 1);
 	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT;
@@ -221,7 +225,7 @@ static struct sn_segment *segment_add(struct sn_node *node)
 }
 
 /* Makes a clean run of at least npages by opening more memory. */
-static bool pages_grow(struct sn_node *node, size_t npages)
+static bool pages_grow(struct sn_node *node, size_t npages) SN_REQUIRES(&node->page_lock)
 {
 	struct sn_segment *segment = node->open_segment;
 	size_t step = sn_min(sn_max(node->mapped_pages / 8, OPEN_MIN_PAGES), OPEN_MAX_PAGES);
@@ -243,7 +247,7 @@ static bool pages_grow(struct sn_node *node, size_t npages)
 
 /* Cuts [skip, skip + npages) out of a run in hand; the rest goes back to bins of `kind`. */
 static struct sn_page *run_cut(struct sn_node *node, struct sn_page *run, size_t skip,
-			       size_t npages, uint8_t kind)
+			       size_t npages, uint8_t kind) SN_REQUIRES(&node->page_lock)
 {
 	size_t rest = run->npages - skip - npages;
 	struct sn_page *cut = run + skip;
@@ -274,13 +278,13 @@ static size_t align_skip(const struct sn_page *run, size_t align)
 	return -page & (align - 1);
 }
 
-static int run_shortage(const struct sn_node *node)
+static int run_shortage(const struct sn_node *node) SN_REQUIRES(&node->page_lock)
 {
 	return node->dirty.pages > 0 || node->cached_spans != NULL ? -EAGAIN : -ENOMEM;
 }
 
 /* A clean run in hand gets its pages. */
-static bool run_populate(struct sn_node *node, struct sn_page *run)
+static bool run_populate(struct sn_node *node, struct sn_page *run) SN_REQUIRES(&node->page_lock)
 {
 	size_t len = (size_t)run->npages << SN_PAGE_SHIFT;
 
@@ -290,9 +294,9 @@ static bool run_populate(struct sn_node *node, struct sn_page *run)
 	return true;
 }
 
-/* page_lock held.  -ENOMEM: no memory to be had; -EAGAIN: the node is full, purging helps. */
+/* -ENOMEM: no memory to be had; -EAGAIN: the node is full, purging helps. */
 static int run_take(struct sn_node *node, size_t npages, size_t align, struct sn_page **out,
-		    bool *zeroed)
+		    bool *zeroed) SN_REQUIRES(&node->page_lock)
 {
 	size_t want = npages + align - 1;
 	struct sn_page *run = bin_find(&node->dirty, want);
@@ -391,7 +395,7 @@ void sn_run_shrink(struct sn_page *run, size_t npages)
 }
 
 /* The longest dirty run that can be given back, taken into hand; NULL: none. */
-static struct sn_page *take_dirty(struct sn_node *node)
+static struct sn_page *take_dirty(struct sn_node *node) SN_REQUIRES(&node->page_lock)
 {
 	uint64_t bins = node->dirty.nonempty;
 
@@ -545,8 +549,9 @@ static struct sn_page *whole_run(struct sn_segment *segment)
 	return run;
 }
 
-/* Takes a segment that holds nothing out of the node's lists. page_lock held. */
+/* Takes a segment that holds nothing out of the node's lists. */
 static void segment_unlink(struct sn_node *node, struct sn_segment *segment, struct sn_page *run)
+	SN_REQUIRES(&node->page_lock)
 {
 	bin_remove(&node->clean, run);
 	if (segment->info.prev != NULL)

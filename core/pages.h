@@ -25,7 +25,8 @@
  * as live until sn_run_settled(), when it is counted as what it was made into.  NULL: the node is
  * not usable, full, or out of address space.  No lock held.
  */
-struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed);
+struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, bool *zeroed)
+	SN_EXCLUDES(&node->page_lock);
 /* The caller's run has become something that is counted by itself, or was given back. */
 void sn_run_settled(struct sn_node *node);
 /* Gives a run back; at once to the system when its node is not in service.  No lock held. */
@@ -37,27 +38,28 @@ void sn_run_shrink(struct sn_page *run, size_t npages);
 
 /* The node is full, or address space is short: everything of it that is free goes back (large.c).
  * Bytes. No lock held. */
-size_t sn_make_room(struct sn_node *node);
+size_t sn_make_room(struct sn_node *node) SN_EXCLUDES(&node->page_lock);
 
 /* Turns up to `max` dirty pages into clean ones, at a pace (or NULL).  Returns bytes given back. No
  * lock held. */
-size_t sn_pages_purge(struct sn_node *node, size_t max, struct sn_pace *pace);
+size_t sn_pages_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
+	SN_EXCLUDES(&node->page_lock);
 /* Pages that could not be given back earlier are tried again by the next purge. No lock held. */
-void sn_pages_unfix(struct sn_node *node);
+void sn_pages_unfix(struct sn_node *node) SN_EXCLUDES(&node->page_lock);
 /* Gives segments in which nothing is in use back to their range, headers and all, for spans and
  * new segments. Returns bytes of address space. No lock held. */
-size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace);
+size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace) SN_EXCLUDES(&node->page_lock);
 /* Makes the free memory of a node inaccessible, or accessible again: placement->vacate and
  * ->restore over every clean run.  Returns 0 or the first error of restore. */
-int sn_pages_vacate(struct sn_node *node);
-int sn_pages_restore(struct sn_node *node);
+int sn_pages_vacate(struct sn_node *node) SN_EXCLUDES(&node->page_lock);
+int sn_pages_restore(struct sn_node *node) SN_EXCLUDES(&node->page_lock);
 
 /* Opens [addr, addr+len) of a range; false: refused (strict overcommit, locked limit). */
 bool sn_open_memory(void *addr, size_t len);
 /* Gives the pages back to the system; false: they stay (locked memory). */
 bool sn_discard_memory(void *addr, size_t len);
-/* placement->populate and depopulate when there are any. page_lock held. */
-int sn_populate(struct sn_node *node, void *addr, size_t len);
-void sn_depopulate(struct sn_node *node, void *addr, size_t len);
+/* placement->populate and depopulate when there are any. */
+int sn_populate(struct sn_node *node, void *addr, size_t len) SN_REQUIRES(&node->page_lock);
+void sn_depopulate(struct sn_node *node, void *addr, size_t len) SN_REQUIRES(&node->page_lock);
 
 #endif

@@ -28,8 +28,9 @@ int sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_
 	return error;
 }
 
-/* The first error, or 0.  page_lock held. */
+/* The first error, or 0. */
 static int bind_node(struct sn_node *node, const struct sn_nodemask *allowed)
+	SN_REQUIRES(&node->page_lock)
 {
 	int error = 0;
 
@@ -42,7 +43,7 @@ static int bind_node(struct sn_node *node, const struct sn_nodemask *allowed)
 	return error;
 }
 
-static void note_outcome(int error)
+static void note_outcome(int error) SN_REQUIRES(&sn_lifecycle_lock)
 {
 	int before = atomic_exchange(&failed, error);
 

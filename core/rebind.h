@@ -15,15 +15,15 @@
 
 /* The policy of one range, tried twice. 0 or a negative errno value.  Any lock may be held. */
 int sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed);
-/* Every range gets a policy over these nodes.  sn_lifecycle_lock held, so that of two transitions
- * the later one's masks stay.  A range that is added meanwhile reads the published masks.  Returns
+/* Every range gets a policy over these nodes, under the lock so that of two transitions the later
+ * one's masks stay.  A range that is added meanwhile reads the published masks.  Returns
  * the longest time, in ns, for which a node's page_lock was held. */
-uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed);
-/* Why some range did not get its policy the last time, or 0. sn_lifecycle_lock held. */
-int sn_rebind_error(void);
+uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed) SN_REQUIRES(&sn_lifecycle_lock);
+/* Why some range did not get its policy the last time, or 0. */
+int sn_rebind_error(void) SN_REQUIRES(&sn_lifecycle_lock);
 /* Whether sn_rebind_repair() has something to do. */
 bool sn_rebind_stale(void);
 /* The reaper's: tries again, and gives back what is free of what was misplaced. No lock held. */
-void sn_rebind_repair(void);
+void sn_rebind_repair(void) SN_EXCLUDES(&sn_lifecycle_lock);
 
 #endif

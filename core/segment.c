@@ -18,7 +18,7 @@
 
 _Atomic uint8_t sn_segmap[SN_WINDOW_SEGS];
 uintptr_t sn_window;
-static struct sn_lock window_lock;
+static struct sn_lock window_lock SN_RANKED(meta);
 
 /* The window is laid around the first range: the kernel places mappings downwards from there,
  * so most of the window is below. Returns false when [base, end) is outside it. */
@@ -101,7 +101,7 @@ static char *reserve(size_t nr)
 	return base;
 }
 
-static size_t next_range_size(const struct sn_node *node)
+static size_t next_range_size(const struct sn_node *node) SN_REQUIRES(&node->page_lock)
 {
 	size_t have = 0;
 
@@ -114,7 +114,7 @@ static size_t next_range_size(const struct sn_node *node)
 }
 
 /* Adds a range of at least `count` segments. */
-static struct sn_range *range_add(struct sn_node *node, size_t count)
+static struct sn_range *range_add(struct sn_node *node, size_t count) SN_REQUIRES(&node->page_lock)
 {
 	size_t nr = sn_max(next_range_size(node), count);
 	struct sn_nodemask allowed;
@@ -154,7 +154,7 @@ static size_t find_unused(const struct sn_range *range, size_t count)
 }
 
 static void mark_used(const struct sn_node *node, struct sn_range *range, size_t at, size_t count,
-		      bool continues)
+		      bool continues) SN_REQUIRES(&node->page_lock)
 {
 	size_t number = ((uintptr_t)range->base + (at << SN_SEG_SHIFT) - sn_window) >> SN_SEG_SHIFT;
 
@@ -190,7 +190,7 @@ struct sn_segment *sn_segments_reserve(struct sn_node *node, size_t count)
 	return (struct sn_segment *)(range->base + (at << SN_SEG_SHIFT));
 }
 
-static struct sn_range *range_of(struct sn_node *node, const void *p)
+static struct sn_range *range_of(struct sn_node *node, const void *p) SN_REQUIRES(&node->page_lock)
 {
 	for (struct sn_range *range = node->ranges; range != NULL; range = range->next)
 		if ((uintptr_t)p - (uintptr_t)range->base < range->nr_segments << SN_SEG_SHIFT)

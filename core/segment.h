@@ -158,18 +158,21 @@ static inline struct sn_range *sn_first_range(const struct sn_node *node)
 /*
  * Finds `count` consecutive unused segments in the node's ranges, reserving a new range when
  * there are none, and marks them used.  The memory is not opened.  NULL: no address space.
- * Under page_lock.
  */
-struct sn_segment *sn_segments_reserve(struct sn_node *node, size_t count);
+struct sn_segment *sn_segments_reserve(struct sn_node *node, size_t count)
+	SN_REQUIRES(&node->page_lock);
 /* The segments right behind a span, for growing in place: true when they were free and are
- * now used.  Under page_lock. */
-bool sn_segments_extend(struct sn_node *node, struct sn_segment *segment, size_t have, size_t more);
+ * now used. */
+bool sn_segments_extend(struct sn_node *node, struct sn_segment *segment, size_t have, size_t more)
+	SN_REQUIRES(&node->page_lock);
 /* Address space is short: ranges in which nothing is used are unmapped. Bytes. No lock held. */
-size_t sn_ranges_trim(struct sn_node *node);
+size_t sn_ranges_trim(struct sn_node *node) SN_EXCLUDES(&node->page_lock);
 /* Takes segments out of the map, or puts them back: nobody finds a header there that is about to
- * be closed. Under page_lock. */
-void sn_segments_hide(struct sn_node *node, struct sn_segment *segment, size_t count, bool hide);
+ * be closed. */
+void sn_segments_hide(struct sn_node *node, struct sn_segment *segment, size_t count, bool hide)
+	SN_REQUIRES(&node->page_lock);
 /* Gives hidden segments back to the range; their memory must have been given back and closed. */
-void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_t count);
+void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_t count)
+	SN_REQUIRES(&node->page_lock);
 
 #endif

@@ -47,10 +47,10 @@ struct sample {
 };
 
 struct stripe {
-	_Alignas(64) struct sn_lock lock;
-	uint16_t free;	/* guarded by lock */
-	uint16_t fresh; /* entries from here on were never used; same */
-	struct sample pool[STRIPE_SAMPLES];
+	_Alignas(64) struct sn_lock lock SN_RANKED(sites);
+	uint16_t free SN_GUARDED_BY(&lock);
+	uint16_t fresh SN_GUARDED_BY(&lock); /* entries from here on were never used */
+	struct sample pool[STRIPE_SAMPLES] SN_GUARDED_BY(&lock);
 };
 
 struct stack {
@@ -59,13 +59,15 @@ struct stack {
 	void *frame[SN_SITE_FRAMES];
 };
 
+static struct sn_lock site_lock SN_RANKED(sites);
+
 /* Heads of chains are written under their stripe's lock, and read without by free(). */
 struct tables {
 	struct stripe stripe[NR_STRIPES];
 	uint16_t slot[NR_SLOTS];
 	/* Stacks are guarded by site_lock until nr_sites says they are there; then they stay. */
 	struct stack stack[MAX_SITES];
-	uint16_t index[SITE_INDEX]; /* by hash, open addressing; guarded by site_lock */
+	uint16_t index[SITE_INDEX] SN_GUARDED_BY(&site_lock); /* by hash, open addressing */
 };
 
 bool sn_sites_on;
@@ -73,7 +75,6 @@ unsigned int (*sn_stack_hook)(void **frame, unsigned int max);
 
 static uint64_t mean;
 static struct tables *tables;
-static struct sn_lock site_lock;
 static _Atomic uint32_t nr_sites;
 static _Atomic uint64_t dropped;
 
@@ -148,8 +149,8 @@ static uint32_t hash_stack(void *const *frame, unsigned int n)
 	return (uint32_t)hash;
 }
 
-/* The site of a stack; UNKNOWN_SITE when there is no room for another. site_lock held. */
-static uint16_t find_site(void *const *frame, unsigned int n, uint32_t hash)
+/* The site of a stack; UNKNOWN_SITE when there is no room for another. */
+static uint16_t find_site(void *const *frame, unsigned int n, uint32_t hash) SN_REQUIRES(&site_lock)
 {
 	uint32_t count = atomic_load_explicit(&nr_sites, memory_order_relaxed);
 	size_t at = hash % SITE_INDEX;
@@ -198,21 +199,13 @@ static size_t slot_of(const void *p)
 	return ((uintptr_t)p >> 4) * 0x9e3779b97f4a7c15ULL >> (64 - SLOT_BITS);
 }
 
-static struct stripe *lock_stripe(size_t slot)
+static struct stripe *stripe_of(size_t slot)
 {
-	struct stripe *stripe = &tables->stripe[slot % NR_STRIPES];
-
-	sn_lock_acquire(&stripe->lock, SN_RANK_SITES);
-	return stripe;
-}
-
-static void unlock_stripe(struct stripe *stripe)
-{
-	sn_lock_release(&stripe->lock, SN_RANK_SITES);
+	return &tables->stripe[slot % NR_STRIPES];
 }
 
 /* 0: the pool is used up. */
-static uint16_t take_entry(struct stripe *stripe)
+static uint16_t take_entry(struct stripe *stripe) SN_REQUIRES(&stripe->lock)
 {
 	uint16_t entry = stripe->free;
 
@@ -226,15 +219,17 @@ static uint16_t take_entry(struct stripe *stripe)
 static void add_sample(void *p, size_t size, uint16_t site)
 {
 	size_t slot = slot_of(p);
-	struct stripe *stripe = lock_stripe(slot);
-	uint16_t entry = take_entry(stripe);
+	struct stripe *stripe = stripe_of(slot);
+	uint16_t entry;
 
+	sn_lock_acquire(&stripe->lock, SN_RANK_SITES);
+	entry = take_entry(stripe);
 	if (entry != 0) {
 		stripe->pool[entry - 1] = (struct sample){
 			.p = p, .size = size, .site = site, .next = tables->slot[slot]};
 		sn_counter_set(tables->slot[slot], entry);
 	}
-	unlock_stripe(stripe);
+	sn_lock_release(&stripe->lock, SN_RANK_SITES);
 	if (entry == 0)
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 }
@@ -242,6 +237,7 @@ static void add_sample(void *p, size_t size, uint16_t site)
 /* Takes `entry` out of its chain, behind `before` (NULL: it is the first), and into the free list.
  */
 static void unchain(struct stripe *stripe, size_t slot, struct sample *before, uint16_t entry)
+	SN_REQUIRES(&stripe->lock)
 {
 	struct sample *sample = &stripe->pool[entry - 1];
 
@@ -257,9 +253,10 @@ static void unchain(struct stripe *stripe, size_t slot, struct sample *before, u
 static struct sn_sample remove_sample(const void *p, size_t slot)
 {
 	struct sn_sample found = {.taken = false};
-	struct stripe *stripe = lock_stripe(slot);
+	struct stripe *stripe = stripe_of(slot);
 	struct sample *before = NULL, *sample;
 
+	sn_lock_acquire(&stripe->lock, SN_RANK_SITES);
 	for (uint16_t entry = tables->slot[slot]; entry != 0; entry = sample->next) {
 		sample = &stripe->pool[entry - 1];
 		if (sample->p == p) {
@@ -269,7 +266,7 @@ static struct sn_sample remove_sample(const void *p, size_t slot)
 		}
 		before = sample;
 	}
-	unlock_stripe(stripe);
+	sn_lock_release(&stripe->lock, SN_RANK_SITES);
 	return found;
 }
 
@@ -425,7 +422,8 @@ unsigned int sn_sites_of(unsigned int node, struct sn_site *site, unsigned int m
 
 /* --- fork --------------------------------------------------------------------------------- */
 
-void sn_sites_fork_lock(void)
+/* Loops over all locks, and halves of what the fork handler does. */
+void sn_sites_fork_lock(void) SN_NO_THREAD_SAFETY
 {
 	if (!sn_sites_on)
 		return;
@@ -434,7 +432,7 @@ void sn_sites_fork_lock(void)
 	sn_lock_acquire(&site_lock, SN_RANK_SITES);
 }
 
-void sn_sites_fork_unlock(bool child)
+void sn_sites_fork_unlock(bool child) SN_NO_THREAD_SAFETY
 {
 	if (!sn_sites_on)
 		return;

@@ -124,6 +124,7 @@ void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p)
 }
 
 static struct sn_page **list_head(struct sn_cache_node *cn, uint8_t list)
+	SN_REQUIRES(&cn->list_lock)
 {
 	return list == SN_LIST_PARTIAL ? &cn->partial
 	       : list == SN_LIST_FULL  ? &cn->full
@@ -147,6 +148,7 @@ void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab)
 }
 
 static void enlist(struct sn_cache_node *cn, struct sn_page *slab, uint8_t list)
+	SN_REQUIRES(&cn->list_lock)
 {
 	struct sn_page **head = list_head(cn, list);
 

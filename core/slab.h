@@ -1,7 +1,8 @@
 /*
  * slab.h - one slab: a run of pages cut into objects of one size, with its free map outside.
  *
- * All functions but build and destroy are called with the list_lock of (cache, node) held.
+ * All functions but build and destroy are called with the list_lock of (cache, node) held, whether
+ * they are given the struct that has it or not.
  */
 #ifndef SLABNODE_SLAB_H
 #define SLABNODE_SLAB_H
@@ -9,7 +10,8 @@
 #include "cache.h"
 
 /* Builds a slab on a fresh run of `node`; it is in the caller's hand. NULL: no memory. */
-struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache);
+struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache)
+	SN_EXCLUDES(&node->page_lock);
 /* Gives an empty slab that is on no list back. No lock held. */
 void sn_slab_destroy(struct sn_page *slab);
 
@@ -23,11 +25,11 @@ void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p);
 bool sn_slab_is_object(const void *p);
 
 /* Moves the slab to the list that its counters say, adjusting cn->nr_free. */
-void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab);
-void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab);
+void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab) SN_REQUIRES(&cn->list_lock);
+void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab) SN_REQUIRES(&cn->list_lock);
 /* Keeps the slab from handing out anything until it rejoins the list that its counters say. */
-void sn_slab_isolate(struct sn_cache_node *cn, struct sn_page *slab);
-void sn_slab_rejoin(struct sn_cache_node *cn, struct sn_page *slab);
+void sn_slab_isolate(struct sn_cache_node *cn, struct sn_page *slab) SN_REQUIRES(&cn->list_lock);
+void sn_slab_rejoin(struct sn_cache_node *cn, struct sn_page *slab) SN_REQUIRES(&cn->list_lock);
 
 /* Collects up to `max` objects that are not free, from number *next on, which is moved behind
  * them. Returns how many. */

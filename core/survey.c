@@ -85,8 +85,9 @@ static void mark_gone(uint16_t *counts, size_t first, size_t npages)
 
 /* --- 1. objects that wait in stores ------------------------------------------------------- */
 
-/* The cache of the slab that p lies in, 0: in no slab.  page_lock of `node` held. */
+/* The cache of the slab that p lies in, 0: in no slab. */
 static unsigned int cache_at(const struct sn_node *node, const void *p)
+	SN_REQUIRES(&node->page_lock)
 {
 	if (sn_segmap_entry(p) != node->index)
 		return 0;

@@ -24,18 +24,18 @@ _Static_assert(sizeof(struct sn_table) == 4096, "the empty table is one read-onl
 /* The array of a slot that has none: its NULL entry. Never written. */
 static void *no_array[1];
 
-static void **sets[SN_MAX_NODES + 1]; /* words of each set; guarded by sn_tables_lock */
-static struct sn_table **tables[SN_MAX_NODES + 1]; /* [node][cpu]; same */
-static const uint8_t *cpu_node;			   /* home of each CPU in set 0 */
-static uint32_t array_start[SN_NR_CLASSES + 2];	   /* in entries from the arrays' start */
+static void **sets[SN_MAX_NODES + 1] SN_GUARDED_BY(&sn_tables_lock); /* words of each set */
+static struct sn_table **tables[SN_MAX_NODES + 1] SN_GUARDED_BY(&sn_tables_lock); /* [node][cpu] */
+static const uint8_t *cpu_node;			/* home of each CPU in set 0 */
+static uint32_t array_start[SN_NR_CLASSES + 2]; /* in entries from the arrays' start */
 
 /* Counted, since an offline and the reaper may have the same tables closed at one time. */
-static unsigned int closed_count[SN_MAX_NODES + 1]; /* guarded by sn_tables_lock */
+static unsigned int closed_count[SN_MAX_NODES + 1] SN_GUARDED_BY(&sn_tables_lock);
 
-/* A bit a cache whose slots stay closed; guarded by sn_tables_lock. */
-static uint64_t closed_caches[SN_MAX_NODES + 1][SN_MAX_CACHES / 64];
+/* A bit a cache whose slots stay closed. */
+static uint64_t closed_caches[SN_MAX_NODES + 1][SN_MAX_CACHES / 64] SN_GUARDED_BY(&sn_tables_lock);
 
-static bool slot_closed(unsigned int node, unsigned int cache)
+static bool slot_closed(unsigned int node, unsigned int cache) SN_REQUIRES(&sn_tables_lock)
 {
 	return closed_caches[node][cache / 64] >> cache % 64 & 1;
 }
@@ -73,8 +73,8 @@ unsigned int sn_set_home(unsigned int set, unsigned int cpu)
 	return cpu_node != NULL && cpu < sn_nr_cpus ? cpu_node[cpu] : SN_FIRST_NODE;
 }
 
-/* The table that a word should name now. sn_tables_lock held. */
-static struct sn_table *table_for(unsigned int set, unsigned int cpu)
+/* The table that a word should name now. */
+static struct sn_table *table_for(unsigned int set, unsigned int cpu) SN_REQUIRES(&sn_tables_lock)
 {
 	unsigned int target = sn_node_target(sn_set_home(set, cpu));
 	struct sn_table *table =
@@ -83,7 +83,7 @@ static struct sn_table *table_for(unsigned int set, unsigned int cpu)
 	return table == NULL || closed_count[target] > 0 ? &sn_empty_table : table;
 }
 
-static void publish_set(unsigned int set)
+static void publish_set(unsigned int set) SN_REQUIRES(&sn_tables_lock)
 {
 	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++)
 		__atomic_store_n(&sets[set][cpu], (void *)table_for(set, cpu), __ATOMIC_RELEASE);
@@ -98,7 +98,7 @@ void sn_tables_publish(void)
 	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
 }
 
-void sn_tables_reset(void)
+void sn_tables_reset(void) SN_NO_THREAD_SAFETY
 {
 	for_each_node(node)
 		closed_count[node] = sn_node_state(sn_nodes[node]) == SN_OFFLINE;
@@ -128,6 +128,7 @@ void *const *sn_set_words(unsigned int set)
 }
 
 static struct sn_table *table_build(unsigned int node, unsigned int cpu)
+	SN_REQUIRES(&sn_tables_lock)
 {
 	size_t entries = array_start[SN_NR_CLASSES + 1];
 	struct sn_table *table;
@@ -235,6 +236,7 @@ int sn_tables_fence(void)
 /* Takes up to SN_BATCH_MAX entries out of a table that no word names; the lock keeps two
  * drains (an offline's and the reaper's) apart, and stragglers of the locked mode. */
 static unsigned int take_entries(struct sn_table *table, struct sn_slot *slot, void **objects)
+	SN_REQUIRES(&sn_batch_lock)
 {
 	unsigned int n = 0;
 

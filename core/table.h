@@ -36,8 +36,9 @@ struct sn_slot {
 struct sn_table {
 	uint8_t node; /* whose objects, and those lent to it; 0 in the empty table */
 	uint16_t cpu;
-	struct sn_lock lock; /* guards all slots: in locked mode, and while no word names it */
-	uint32_t misses;     /* refills and flushes, a hint for the reaper */
+	/* Guards all slots: in locked mode, and while no word names the table. */
+	struct sn_lock lock SN_RANKED(table);
+	uint32_t misses; /* refills and flushes, a hint for the reaper */
 	struct sn_slot slot[SN_MAX_CACHES - 1];
 };
 _Static_assert(offsetof(struct sn_table, slot) == sizeof(struct sn_slot),
@@ -70,10 +71,10 @@ static inline struct sn_slot *sn_table_slot(struct sn_table *table, unsigned int
 	return &table->slot[cache - 1];
 }
 
-extern struct sn_lock sn_tables_lock;
+extern struct sn_lock sn_tables_lock SN_RANKED(tables);
 /* Held by a drain while it has a batch of objects in hand, so that a fork waits for one batch
  * and no object is on nobody's list in the child. */
-extern struct sn_lock sn_batch_lock;
+extern struct sn_lock sn_batch_lock SN_RANKED(batch);
 extern unsigned int sn_nr_cpus;	  /* words of a set: CPU numbers are below */
 extern unsigned int sn_nr_shards; /* locked mode: words that are used */
 /* Locked mode on real nodes: the shard is the CPU, so that its home is. */
@@ -85,25 +86,25 @@ extern struct sn_table sn_empty_table;
 /* Start-up: `nr_cpus` possible CPUs, of which locked mode uses `nr_shards`. false: no memory. */
 bool sn_tables_init(unsigned int nr_cpus, unsigned int nr_shards, const uint8_t *node_of_cpu);
 /* The words of a home's set, built on first use; NULL: no memory. */
-void *const *sn_set_words(unsigned int set);
+void *const *sn_set_words(unsigned int set) SN_EXCLUDES(&sn_tables_lock);
 /* The home node that a CPU has in a set. */
 unsigned int sn_set_home(unsigned int set, unsigned int cpu);
 /* Builds and publishes the table that (set, cpu) should name now, when it does not exist. */
-void sn_table_ensure(unsigned int set, unsigned int cpu);
+void sn_table_ensure(unsigned int set, unsigned int cpu) SN_EXCLUDES(&sn_tables_lock);
 /* Takes the node's tables out of all words (no fence), and forbids publishing them. */
-void sn_tables_close(unsigned int node);
+void sn_tables_close(unsigned int node) SN_EXCLUDES(&sn_tables_lock);
 /* Undoes one close, and writes all words anew from the nodes' states. */
-void sn_tables_open(unsigned int node);
-void sn_tables_publish(void);
+void sn_tables_open(unsigned int node) SN_EXCLUDES(&sn_tables_lock);
+void sn_tables_publish(void) SN_EXCLUDES(&sn_tables_lock);
 /* Closes exactly the tables of nodes that are away: at start, and in a forked child. No other
  * thread runs. */
 void sn_tables_reset(void);
 /* After close or publish: no thread uses a table by an older word. 0 or negative errno. */
 int sn_tables_fence(void);
 /* Empties the closed tables of a node into stores or slabs. Returns objects. */
-uint64_t sn_tables_drain(unsigned int node, bool to_slabs);
+uint64_t sn_tables_drain(unsigned int node, bool to_slabs) SN_EXCLUDES(&sn_batch_lock);
 /* Empties the tables that had no refill or flush since the last call (cache_reap's), or all. */
-uint64_t sn_tables_reap(bool everything);
+uint64_t sn_tables_reap(bool everything) SN_EXCLUDES(&sn_tables_lock, &sn_batch_lock);
 /* Whether any array holds an object. */
 bool sn_tables_cached(void);
 /* Gives the slot more room, up to the cache's limit; the slot's capacity afterwards. */
@@ -114,12 +115,13 @@ uint64_t sn_tables_count(unsigned int node, unsigned int cache);
 unsigned int sn_table_peek(struct sn_table *table, unsigned int cache, void **objects,
 			   unsigned int max);
 /* Removes every entry of a cache from all tables (the cache is being destroyed or shrunk). */
-uint64_t sn_tables_drain_cache(unsigned int cache);
+uint64_t sn_tables_drain_cache(unsigned int cache) SN_EXCLUDES(&sn_tables_lock, &sn_batch_lock);
 /* Empties the slots of an object cache in the node's tables and keeps them so until they are
  * opened, whatever this returns: they neither give nor take anything.  A negative errno value: the
  * fence is refused, and they still do.  Not nested. */
-int sn_tables_close_cache(unsigned int node, unsigned int cache);
-void sn_tables_open_cache(unsigned int node, unsigned int cache);
+int sn_tables_close_cache(unsigned int node, unsigned int cache)
+	SN_EXCLUDES(&sn_tables_lock, &sn_batch_lock);
+void sn_tables_open_cache(unsigned int node, unsigned int cache) SN_EXCLUDES(&sn_tables_lock);
 /* Gives a slot of an object cache its array. */
 void sn_table_install(struct sn_table *table, unsigned int cache, void *const *words);
 /* Tables that exist, for the fork handler and statistics: NULL when none. */
@@ -130,6 +132,7 @@ struct sn_table *sn_table_at(unsigned int node, unsigned int cpu);
  * sleepers: giving it back is one plain store, which is half of what the locked mode costs.
  */
 static inline bool sn_table_try(struct sn_table *table)
+	SN_TRY_ACQUIRE(true, &table->lock) SN_NO_THREAD_SAFETY
 {
 	if (sn_forking())
 		return true;
@@ -145,6 +148,7 @@ static inline bool sn_table_try(struct sn_table *table)
 }
 
 static inline void sn_table_unlock(struct sn_table *table)
+	SN_RELEASE(&table->lock) SN_NO_THREAD_SAFETY
 {
 	if (sn_forking())
 		return;
@@ -153,6 +157,6 @@ static inline void sn_table_unlock(struct sn_table *table)
 }
 
 /* The holder is a few instructions from its end, or was preempted there. */
-void sn_table_lock(struct sn_table *table);
+void sn_table_lock(struct sn_table *table) SN_ACQUIRE(&table->lock);
 
 #endif

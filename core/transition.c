@@ -80,7 +80,6 @@ int sn_transition_claim(struct sn_node *node, const void *command, bool online,
 	return 0;
 }
 
-/* Lifecycle lock held. */
 void sn_transition_unclaim(struct sn_node *node, const struct sn_lifecycle_result *result)
 {
 	struct sn_transition *t = node->transition;
@@ -110,7 +109,7 @@ void sn_transition_join(struct sn_node *node, struct sn_joiner *joiner,
 }
 
 /* The time is over: nothing may be written to the waiter's stack any more. */
-static void part(struct sn_node *node, struct sn_joiner *joiner)
+static void part(struct sn_node *node, struct sn_joiner *joiner) SN_EXCLUDES(&sn_lifecycle_lock)
 {
 	struct sn_joiner **at = &node->transition->joiners;
 
@@ -152,7 +151,7 @@ void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
 	sn_node_update_usable(node);
 }
 
-/* The node is in service (again): policies first, then it hands memory out.  Lock held. */
+/* The node is in service (again): policies first, then it hands memory out. */
 uint64_t sn_transition_publish_online(struct sn_node *node)
 {
 	struct sn_nodemask allowed;
@@ -170,8 +169,8 @@ uint64_t sn_transition_publish_online(struct sn_node *node)
 }
 
 /* Waits until nothing of an earlier transition is at work on the node: the tail of one whose
- * state is published already (memory being made inaccessible, pages coming back).  Lock held at
- * call and return, dropped in between.  A rebalance gives up for the newcomer. */
+ * state is published already (memory being made inaccessible, pages coming back).  The lock is
+ * dropped in between.  A rebalance gives up for the newcomer. */
 void sn_transition_settle(struct sn_node *node)
 {
 	struct sn_transition *t = node->transition;

@@ -20,9 +20,10 @@ struct sn_transition {
 	_Atomic uint32_t cancel;   /* somebody wants it undone */
 	_Atomic uint32_t finished; /* counts transitions that ended: joiners sleep on it */
 	_Atomic bool vetoed;	   /* somebody refused after the beginning */
-	const void *command;	   /* the same for all nodes of one; never followed */
-	char veto[32];		   /* who; written before `vetoed` is set */
-	struct sn_joiner *joiners; /* of the one under way; guarded by sn_lifecycle_lock */
+	/* The same for all nodes of one; never followed. */
+	const void *command SN_GUARDED_BY(&sn_lifecycle_lock);
+	char veto[32]; /* who; written before `vetoed` is set */
+	struct sn_joiner *joiners SN_GUARDED_BY(&sn_lifecycle_lock); /* of the one under way */
 };
 
 /* Who waits for a transition, on the waiter's stack.  The result is written there: by the time
@@ -43,27 +44,28 @@ int sn_result_refuse_callback(struct sn_lifecycle_result *result);
 /* The pages that stayed, by reason. */
 void sn_result_unmovable(struct sn_lifecycle_result *result, const struct sn_move_result *moved);
 
-/* The functions below are called with sn_lifecycle_lock held. */
-
 /* `command`: any address that is the caller's own.  -ENOMEM: no record. */
 int sn_transition_claim(struct sn_node *node, const void *command, bool online,
-			enum sn_policy policy);
+			enum sn_policy policy) SN_REQUIRES(&sn_lifecycle_lock);
 /* Gives the result to those who joined, and wakes them. */
-void sn_transition_unclaim(struct sn_node *node, const struct sn_lifecycle_result *result);
-bool sn_transition_active(const struct sn_node *node);
+void sn_transition_unclaim(struct sn_node *node, const struct sn_lifecycle_result *result)
+	SN_REQUIRES(&sn_lifecycle_lock);
+bool sn_transition_active(const struct sn_node *node) SN_REQUIRES(&sn_lifecycle_lock);
 /* Joins the transition that is under way: its result will be written to *result. */
 void sn_transition_join(struct sn_node *node, struct sn_joiner *joiner,
-			struct sn_lifecycle_result *result);
-/* The lock not held: sleeps until the transition that was joined ended, at most until the deadline
+			struct sn_lifecycle_result *result) SN_REQUIRES(&sn_lifecycle_lock);
+/* Sleeps until the transition that was joined ended, at most until the deadline
  * (0: none). */
-void sn_transition_await(struct sn_node *node, struct sn_joiner *joiner, uint64_t deadline_ns);
-void sn_transition_set_state(struct sn_node *node, enum sn_node_state state);
+void sn_transition_await(struct sn_node *node, struct sn_joiner *joiner, uint64_t deadline_ns)
+	SN_EXCLUDES(&sn_lifecycle_lock);
+void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
+	SN_REQUIRES(&sn_lifecycle_lock);
 /* The node is in service (again): policies first, then it hands memory out.  Returns what
  * sn_rebind_ranges() does. */
-uint64_t sn_transition_publish_online(struct sn_node *node);
+uint64_t sn_transition_publish_online(struct sn_node *node) SN_REQUIRES(&sn_lifecycle_lock);
 /* Waits until nothing of an earlier transition is at work on the node: the tail of one whose
  * state is published already (memory being made inaccessible, pages coming back).  The lock is
  * dropped in between.  A rebalance gives up for the newcomer. */
-void sn_transition_settle(struct sn_node *node);
+void sn_transition_settle(struct sn_node *node) SN_REQUIRES(&sn_lifecycle_lock);
 
 #endif
