@@ -17,7 +17,6 @@
  *
  * The core's hook is installed while something is armed: what costs nothing else is one load.
  */
-#include "lock.h"
 #include "sim.h"
 
 #include <ctype.h>
@@ -54,10 +53,11 @@ struct fault {
 	bool disarm;	       /* in a parsed specification: STEP=off */
 };
 
+struct sim_lock sim_fault_lock;
+
 static struct {
-	struct sim_lock lock;
 	_Atomic unsigned int nr;
-	struct fault fault[MAX_FAULTS];
+	struct fault fault[MAX_FAULTS] SN_GUARDED_BY(&sim_fault_lock);
 } armed;
 
 /* ---- reading a specification ---- */
@@ -273,13 +273,13 @@ static unsigned int nr_armed(void)
 }
 
 /* The core asks while there is something to ask for. */
-static void set_nr_armed(unsigned int nr)
+static void set_nr_armed(unsigned int nr) SN_REQUIRES(&sim_fault_lock)
 {
 	atomic_store_explicit(&armed.nr, nr, memory_order_relaxed);
 	__atomic_store_n(sim.fault_hook, nr == 0 ? NULL : sim_fault, __ATOMIC_RELAXED);
 }
 
-static void remove_fault(unsigned int i)
+static void remove_fault(unsigned int i) SN_REQUIRES(&sim_fault_lock)
 {
 	unsigned int last = nr_armed() - 1;
 
@@ -287,7 +287,7 @@ static void remove_fault(unsigned int i)
 	set_nr_armed(last);
 }
 
-static unsigned int disarm(bool every_step, unsigned int step)
+static unsigned int disarm(bool every_step, unsigned int step) SN_REQUIRES(&sim_fault_lock)
 {
 	unsigned int count = 0;
 
@@ -337,6 +337,7 @@ static void describe(const struct fault *f, unsigned int disarmed, char *message
 }
 
 static int arm_list(const struct fault *list, unsigned int nr, char *message, size_t size)
+	SN_REQUIRES(&sim_fault_lock)
 {
 	unsigned int arming = 0;
 
@@ -387,9 +388,9 @@ int sim_fault_arm(const char *spec, char *message, size_t message_size)
 	if (spec == NULL || strlen(spec) > MAX_SPEC)
 		return complain(&r, "fault: at most %d characters", MAX_SPEC);
 	if (strcmp(spec, "off") == 0) {
-		sim_lock(&armed.lock);
+		sim_lock(&sim_fault_lock);
 		nr = disarm(true, 0);
-		sim_unlock(&armed.lock);
+		sim_unlock(&sim_fault_lock);
 		snprintf(message, message_size, "disarmed: %u", nr);
 		return 0;
 	}
@@ -400,9 +401,9 @@ int sim_fault_arm(const char *spec, char *message, size_t message_size)
 	error = read_spec(&r, list, &nr);
 	if (error != 0)
 		return error;
-	sim_lock(&armed.lock);
+	sim_lock(&sim_fault_lock);
 	error = arm_list(list, nr, message, message_size);
-	sim_unlock(&armed.lock);
+	sim_unlock(&sim_fault_lock);
 	return error;
 }
 
@@ -417,7 +418,7 @@ static uint64_t next_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
-static bool fires(unsigned int i)
+static bool fires(unsigned int i) SN_REQUIRES(&sim_fault_lock)
 {
 	struct fault *f = &armed.fault[i];
 
@@ -438,7 +439,7 @@ static int pass(enum sn_fault_point point, unsigned int *delay_ms)
 {
 	int error = 0;
 
-	sim_lock(&armed.lock);
+	sim_lock(&sim_fault_lock);
 	for (unsigned int i = nr_armed(); i-- > 0;) {
 		struct fault f = armed.fault[i];
 
@@ -453,7 +454,7 @@ static int pass(enum sn_fault_point point, unsigned int *delay_ms)
 		if (f.countdown != 0)
 			remove_fault(i);
 	}
-	sim_unlock(&armed.lock);
+	sim_unlock(&sim_fault_lock);
 	return error;
 }
 
@@ -485,23 +486,9 @@ int sim_fault(enum sn_fault_point point)
 	return error;
 }
 
-void sim_fault_reset(void)
+/* Before there are other threads. */
+void sim_fault_reset(void) SN_NO_THREAD_SAFETY
 {
 	memset(&armed, 0, sizeof(armed));
 	set_nr_armed(0);
-}
-
-void sim_fault_lock(void)
-{
-	sim_lock(&armed.lock);
-}
-
-void sim_fault_unlock(void)
-{
-	sim_unlock(&armed.lock);
-}
-
-void sim_fault_fork_child(void)
-{
-	sim_lock_reset(&armed.lock);
 }

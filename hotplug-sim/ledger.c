@@ -18,7 +18,6 @@
  * read without.  Room for the bytes is made before the lock is taken, because the core's
  * metadata allocator ranks before it.
  */
-#include "lock.h"
 #include "sim.h"
 
 #include <string.h>
@@ -34,14 +33,15 @@
 typedef _Atomic(uint8_t *) block_slot;
 typedef _Atomic(block_slot *) directory_slot;
 
+struct sim_lock sim_ledger_lock;
+
 static struct {
-	struct sim_lock lock;
 	directory_slot root[ROOT_ENTRIES];
 	/* A part that lost the race to be installed waits here for the next need. */
 	_Atomic(void *) spare_block, spare_directory;
 	_Atomic size_t resident[SN_MAX_NODES + 1]; /* pages, by node index */
-	struct sn_nodemask policy[SN_MAX_NODES + 1];
-	bool has_policy[SN_MAX_NODES + 1];
+	struct sn_nodemask policy[SN_MAX_NODES + 1] SN_GUARDED_BY(&sim_ledger_lock);
+	bool has_policy[SN_MAX_NODES + 1] SN_GUARDED_BY(&sim_ledger_lock);
 } ledger;
 
 /* Offset in the window; false when [addr, addr+len) is not inside it. */
@@ -163,8 +163,7 @@ static size_t room_pages(unsigned int node)
 	return used < all ? all - used : 0;
 }
 
-/* Under the lock. */
-static void put_page(uint8_t *byte, unsigned int node)
+static void put_page(uint8_t *byte, unsigned int node) SN_REQUIRES(&sim_ledger_lock)
 {
 	unsigned int old = *byte & NODE_BITS;
 
@@ -186,7 +185,7 @@ static bool is_simulated(unsigned int node)
 }
 
 /* The node on which the next page of `home`'s range lands, SN_NODE_NONE: nowhere. */
-static unsigned int landing_node(unsigned int home)
+static unsigned int landing_node(unsigned int home) SN_REQUIRES(&sim_ledger_lock)
 {
 	const struct sn_nodemask *policy = &ledger.policy[home];
 	unsigned int best = SN_NODE_NONE;
@@ -203,7 +202,7 @@ static unsigned int landing_node(unsigned int home)
 }
 
 /* Room, in pages, on all nodes that pages of `home`'s range may land on. */
-static size_t landing_room(unsigned int home)
+static size_t landing_room(unsigned int home) SN_REQUIRES(&sim_ledger_lock)
 {
 	const struct sn_nodemask *policy = &ledger.policy[home];
 	size_t pages = 0;
@@ -230,10 +229,10 @@ int sim_populate(void *addr, size_t len, unsigned int node)
 		error = sim_ledger_reserve(addr, len);
 	if (error != 0)
 		return error;
-	sim_lock(&ledger.lock);
+	sim_lock(&sim_ledger_lock);
 	for_each_page(byte, page, addr, len) absent += (*byte & NODE_BITS) == 0;
 	if (absent > landing_room(node)) {
-		sim_unlock(&ledger.lock);
+		sim_unlock(&sim_ledger_lock);
 		return -ENOMEM;
 	}
 	for_each_page(byte, page, addr, len)
@@ -244,7 +243,7 @@ int sim_populate(void *addr, size_t len, unsigned int node)
 			landing = landing_node(node);
 		put_page(byte, landing);
 	}
-	sim_unlock(&ledger.lock);
+	sim_unlock(&sim_ledger_lock);
 	return 0;
 }
 
@@ -253,7 +252,7 @@ void sim_depopulate(void *addr, size_t len, unsigned int node)
 	size_t gone[NODE_BITS + 1] = {0};
 
 	(void)node; /* the ledger knows better where the pages are */
-	sim_lock(&ledger.lock);
+	sim_lock(&sim_ledger_lock);
 	for_each_page(byte, page, addr, len)
 	{
 		if (byte == NULL)
@@ -265,7 +264,7 @@ void sim_depopulate(void *addr, size_t len, unsigned int node)
 		if (gone[n] > 0)
 			atomic_fetch_sub_explicit(&ledger.resident[n], gone[n],
 						  memory_order_relaxed);
-	sim_unlock(&ledger.lock);
+	sim_unlock(&sim_ledger_lock);
 }
 
 int sim_bind_range(void *addr, size_t len, unsigned int node, const struct sn_nodemask *allowed)
@@ -278,10 +277,10 @@ int sim_bind_range(void *addr, size_t len, unsigned int node, const struct sn_no
 	error = sim_fault(SN_FAULT_BIND);
 	if (error != 0)
 		return error;
-	sim_lock(&ledger.lock);
+	sim_lock(&sim_ledger_lock);
 	ledger.policy[node] = *allowed;
 	ledger.has_policy[node] = sn_mask_count(allowed) > 0;
-	sim_unlock(&ledger.lock);
+	sim_unlock(&sim_ledger_lock);
 	return 0;
 }
 
@@ -305,6 +304,7 @@ static enum fate fate_of_error(int error)
 
 /* What becomes of one page that is elsewhere; *error is set when it stays. */
 static void move_page(uint8_t *byte, unsigned int target, int error, struct sn_move_result *result)
+	SN_REQUIRES(&sim_ledger_lock)
 {
 	if (error == 0)
 		error = sim_fault(SN_FAULT_MOVE_BUSY);
@@ -345,7 +345,7 @@ int sim_move(void *addr, size_t len, unsigned int target, struct sn_move_result 
 	error = sim_fault(SN_FAULT_MOVE);
 	if (error == -EPERM || error == -ENOSYS)
 		return error;
-	sim_lock(&ledger.lock);
+	sim_lock(&sim_ledger_lock);
 	for_each_page(byte, page, addr, len)
 	{
 		unsigned int now = byte == NULL ? 0 : *byte & NODE_BITS;
@@ -357,7 +357,7 @@ int sim_move(void *addr, size_t len, unsigned int target, struct sn_move_result 
 		else
 			move_page(byte, target, error, result);
 	}
-	sim_unlock(&ledger.lock);
+	sim_unlock(&sim_ledger_lock);
 	return 0;
 }
 
@@ -368,7 +368,7 @@ int sim_query(void *addr, size_t npages, int *nodes)
 
 	if (error != 0)
 		return error;
-	sim_lock(&ledger.lock);
+	sim_lock(&sim_ledger_lock);
 	for_each_page(byte, page, addr, npages << SN_PAGE_SHIFT)
 	{
 		unsigned int now = byte == NULL ? 0 : *byte & NODE_BITS;
@@ -376,7 +376,7 @@ int sim_query(void *addr, size_t npages, int *nodes)
 		if (i < npages)
 			nodes[i++] = now == 0 ? -ENOENT : (int)now;
 	}
-	sim_unlock(&ledger.lock);
+	sim_unlock(&sim_ledger_lock);
 	return 0;
 }
 
@@ -397,22 +397,8 @@ size_t sim_capacity(unsigned int node)
 	return is_simulated(node) ? sim.capacity[node] : 0;
 }
 
-void sim_ledger_reset(void)
+/* Before there are other threads. */
+void sim_ledger_reset(void) SN_NO_THREAD_SAFETY
 {
 	memset(&ledger, 0, sizeof(ledger));
-}
-
-void sim_ledger_lock(void)
-{
-	sim_lock(&ledger.lock);
-}
-
-void sim_ledger_unlock(void)
-{
-	sim_unlock(&ledger.lock);
-}
-
-void sim_ledger_fork_child(void)
-{
-	sim_lock_reset(&ledger.lock);
 }

@@ -9,6 +9,8 @@
 #ifndef SLABNODE_SIM_LOCK_H
 #define SLABNODE_SIM_LOCK_H
 
+#include "../core/annotate.h"
+
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdatomic.h>
@@ -18,7 +20,7 @@
 
 #define SIM_LOCK_SPINS 100
 
-struct sim_lock {
+struct SN_CAPABILITY sim_lock {
 	_Atomic uint32_t word;
 };
 
@@ -34,7 +36,7 @@ static inline int sim_forking(void)
 	       (uintptr_t)__builtin_thread_pointer();
 }
 
-static inline void sim_lock(struct sim_lock *lock)
+static inline void sim_lock(struct sim_lock *lock) SN_ACQUIRE(lock) SN_NO_THREAD_SAFETY
 {
 	int saved = errno;
 
@@ -52,7 +54,7 @@ static inline void sim_lock(struct sim_lock *lock)
 	errno = saved;
 }
 
-static inline void sim_unlock(struct sim_lock *lock)
+static inline void sim_unlock(struct sim_lock *lock) SN_RELEASE(lock) SN_NO_THREAD_SAFETY
 {
 	int saved = errno;
 
@@ -64,7 +66,7 @@ static inline void sim_unlock(struct sim_lock *lock)
 }
 
 /* In a forked child, whose only thread is the caller. */
-static inline void sim_lock_reset(struct sim_lock *lock)
+static inline void sim_lock_reset(struct sim_lock *lock) SN_RELEASE(lock) SN_NO_THREAD_SAFETY
 {
 	atomic_store_explicit(&lock->word, 0, memory_order_relaxed);
 }

@@ -67,25 +67,26 @@ static int discover(const struct sn_module_args *args, struct sn_topology *topol
 
 _Atomic uintptr_t sim_fork_owner;
 
-static void fork_prepare(void)
+/* clang cannot follow locks that are taken here and given back in another function. */
+static void fork_prepare(void) SN_NO_THREAD_SAFETY
 {
-	sim_ledger_lock();
-	sim_fault_lock();
+	sim_lock(&sim_ledger_lock);
+	sim_lock(&sim_fault_lock);
 	atomic_store(&sim_fork_owner, (uintptr_t)__builtin_thread_pointer());
 }
 
-static void fork_parent(void)
+static void fork_parent(void) SN_NO_THREAD_SAFETY
 {
 	atomic_store(&sim_fork_owner, 0);
-	sim_fault_unlock();
-	sim_ledger_unlock();
+	sim_unlock(&sim_fault_lock);
+	sim_unlock(&sim_ledger_lock);
 }
 
-static void fork_child(void)
+static void fork_child(void) SN_NO_THREAD_SAFETY
 {
 	atomic_store(&sim_fork_owner, 0);
-	sim_fault_fork_child();
-	sim_ledger_fork_child();
+	sim_lock_reset(&sim_fault_lock);
+	sim_lock_reset(&sim_ledger_lock);
 }
 
 __attribute__((visibility("default"))) const struct sn_module slabnode_module = {

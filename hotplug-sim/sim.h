@@ -16,6 +16,7 @@
 #define SLABNODE_SIM_H
 
 #include "../preload/topology.h"
+#include "lock.h"
 
 #define SIM_UNLIMITED SIZE_MAX
 
@@ -46,6 +47,10 @@ void sim_capacity_apply(const struct sn_module_args *args, struct sn_topology *t
 /* "512M" -> bytes; K, M, G, T, P are powers of 1024.  0, -EINVAL or -ERANGE. */
 int sim_parse_size(const char *text, size_t len, size_t *bytes);
 
+/* The ledger's counters are read without. */
+extern struct sim_lock sim_fault_lock;
+extern struct sim_lock sim_ledger_lock SN_ACQUIRED_BEFORE(&sim_fault_lock);
+
 /* ledger.c: the operations of struct sn_placement of the same names. */
 int sim_populate(void *addr, size_t len, unsigned int node);
 void sim_depopulate(void *addr, size_t len, unsigned int node);
@@ -56,18 +61,15 @@ size_t sim_room(unsigned int node);
 size_t sim_resident(unsigned int node);
 size_t sim_capacity(unsigned int node);
 void sim_ledger_reset(void);
-void sim_ledger_lock(void);
-void sim_ledger_unlock(void);
-void sim_ledger_fork_child(void);
 
 /* For vacate.c: a ledger byte is a node index, 0 for "no page", and this bit for "made
- * inaccessible".  sim_ledger_page() wants the lock held and answers NULL where the ledger has
- * no room for the page yet; sim_ledger_reserve() makes room and wants it not held. */
+ * inaccessible".  sim_ledger_page() answers NULL where the ledger has no room for the page yet;
+ * sim_ledger_reserve() makes room. */
 #define SIM_INACCESSIBLE 0x80
-uint8_t *sim_ledger_page(uintptr_t addr);
+uint8_t *sim_ledger_page(uintptr_t addr) SN_REQUIRES(&sim_ledger_lock);
 /* The next page's byte, from the one of the page at `addr`; cheap inside a block. */
-uint8_t *sim_ledger_next(uint8_t *byte, uintptr_t addr);
-int sim_ledger_reserve(const void *addr, size_t len);
+uint8_t *sim_ledger_next(uint8_t *byte, uintptr_t addr) SN_REQUIRES(&sim_ledger_lock);
+int sim_ledger_reserve(const void *addr, size_t len) SN_EXCLUDES(&sim_ledger_lock);
 
 /* vacate.c */
 int sim_vacate(void *addr, size_t len, unsigned int node);
@@ -85,8 +87,5 @@ int sim_fault_arm(const char *spec, char *message, size_t message_size);
  * ledger's lock. */
 int sim_fault(enum sn_fault_point point);
 void sim_fault_reset(void);
-void sim_fault_lock(void);
-void sim_fault_unlock(void);
-void sim_fault_fork_child(void);
 
 #endif

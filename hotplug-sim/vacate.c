@@ -17,7 +17,7 @@
 #define DEFAULT_MAX_MAP_COUNT 65530
 #define MAPPINGS_A_STRETCH    2
 
-static size_t stretches; /* guarded by the ledger's lock */
+static size_t stretches SN_GUARDED_BY(&sim_ledger_lock);
 
 static size_t read_max_map_count(void)
 {
@@ -35,7 +35,8 @@ static size_t read_max_map_count(void)
 	return value > 0 ? value : DEFAULT_MAX_MAP_COUNT;
 }
 
-void sim_vacate_reset(void)
+/* Before there are other threads. */
+void sim_vacate_reset(void) SN_NO_THREAD_SAFETY
 {
 	stretches = 0;
 	sim.budget = read_max_map_count() / 4;
@@ -46,12 +47,12 @@ static bool is_away(const uint8_t *byte)
 	return byte != NULL && (*byte & SIM_INACCESSIBLE) != 0;
 }
 
-static bool inaccessible(uintptr_t addr)
+static bool inaccessible(uintptr_t addr) SN_REQUIRES(&sim_ledger_lock)
 {
 	return is_away(sim_ledger_page(addr));
 }
 
-static void mark(uintptr_t addr, uintptr_t end, bool away)
+static void mark(uintptr_t addr, uintptr_t end, bool away) SN_REQUIRES(&sim_ledger_lock)
 {
 	uint8_t *byte = sim_ledger_page(addr);
 
@@ -60,7 +61,7 @@ static void mark(uintptr_t addr, uintptr_t end, bool away)
 }
 
 /* Stretches that begin in [addr, end], where what lies before addr has begun earlier. */
-static size_t count_stretches(uintptr_t addr, uintptr_t end)
+static size_t count_stretches(uintptr_t addr, uintptr_t end) SN_REQUIRES(&sim_ledger_lock)
 {
 	bool before = inaccessible(addr - SN_PAGE_SIZE);
 	uint8_t *byte = sim_ledger_page(addr);
@@ -97,7 +98,7 @@ int sim_vacate(void *addr, size_t len, unsigned int node)
 		error = sim_ledger_reserve(addr, len);
 	if (error != 0 || len == 0)
 		return error;
-	sim_ledger_lock();
+	sim_lock(&sim_ledger_lock);
 	before = count_stretches(start, end);
 	/* Afterwards: one stretch, which continues the one before or swallows the one after. */
 	after = !inaccessible(start - SN_PAGE_SIZE);
@@ -109,7 +110,7 @@ int sim_vacate(void *addr, size_t len, unsigned int node)
 		mark(start, end, true);
 		stretches = stretches - before + after;
 	}
-	sim_ledger_unlock();
+	sim_unlock(&sim_ledger_lock);
 	return error;
 }
 
@@ -121,7 +122,7 @@ int sim_restore(void *addr, size_t len, unsigned int node)
 	(void)node;
 	if (error != 0 || len == 0)
 		return error;
-	sim_ledger_lock();
+	sim_lock(&sim_ledger_lock);
 	while (start < end && error == 0) {
 		uintptr_t stop = start;
 		size_t before;
@@ -140,6 +141,6 @@ int sim_restore(void *addr, size_t len, unsigned int node)
 		stretches = stretches - before + count_stretches(start, stop);
 		start = stop;
 	}
-	sim_ledger_unlock();
+	sim_unlock(&sim_ledger_lock);
 	return error;
 }
