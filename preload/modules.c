@@ -180,8 +180,8 @@ static void one_node(void)
 	};
 }
 
-/* Nodes of SLABNODE_OFFLINE begin away, all but the last usable one. */
-static void begin_offline(void)
+/* Nodes of SLABNODE_OFFLINE begin away, all but the last usable one.  Start-up: single-threaded. */
+static void begin_offline(void) SN_NO_THREAD_SAFETY
 {
 	int numbers[SN_MAX_NODES], n;
 

@@ -33,18 +33,18 @@
 #define MAX_OPERATIONS 96
 #define MAX_CANCELS    32
 
-static struct sn_lock list_lock = SN_LOCK_INIT(SN_RANK_SIMULATION);
-static struct sn_operation *list;
-static unsigned int list_length;
+struct sn_lock sn_operations_lock = SN_LOCK_INIT(SN_RANK_SIMULATION);
+static struct sn_operation *list SN_GUARDED_BY(&sn_operations_lock);
+static unsigned int list_length SN_GUARDED_BY(&sn_operations_lock);
 
-static void lock(void)
+static void lock(void) SN_ACQUIRE(&sn_operations_lock)
 {
-	sn_lock_acquire(&list_lock, SN_RANK_SIMULATION);
+	sn_lock_acquire(&sn_operations_lock, SN_RANK_SIMULATION);
 }
 
-static void unlock(void)
+static void unlock(void) SN_RELEASE(&sn_operations_lock)
 {
-	sn_lock_release(&list_lock, SN_RANK_SIMULATION);
+	sn_lock_release(&sn_operations_lock, SN_RANK_SIMULATION);
 }
 
 struct sn_operation *sn_operation_new(enum sn_operation_kind kind, const unsigned int *node,
@@ -77,8 +77,9 @@ static void put(struct sn_operation *operation)
 	sn_control_unmap(operation, operation->size);
 }
 
-/* Under the lock: whether another offline that somebody still wants covers the node. */
+/* Whether another offline that somebody still wants covers the node. */
 static bool wanted_by_others(const struct sn_operation *operation, unsigned int node)
+	SN_REQUIRES(&sn_operations_lock)
 {
 	for (const struct sn_operation *other = list; other; other = other->next)
 		if (other != operation && other->kind == SN_DO_OFFLINE && !other->cancel_wanted &&
@@ -561,9 +562,9 @@ void sn_operations_end(int64_t timeout_ms)
 	}
 }
 
-void sn_operations_forget(void)
+void sn_operations_forget(void) SN_NO_THREAD_SAFETY
 {
-	sn_lock_reset(&list_lock);
+	sn_lock_reset(&sn_operations_lock);
 	list = NULL;
 	list_length = 0;
 }

@@ -27,6 +27,9 @@ struct sn_whole_process {
 	struct sn_move_result moved;
 };
 
+/* Guards the list of operations, and what the control thread and the workers share of each. */
+extern struct sn_lock sn_operations_lock SN_RANKED(simulation);
+
 struct sn_operation {
 	/* Set by the control thread before the start. */
 	enum sn_operation_kind kind;
@@ -36,13 +39,13 @@ struct sn_operation {
 	struct sn_offline_request request;
 
 	/* Of the operation itself. */
-	struct sn_operation *next; /* guarded by the list's lock, as are the next six */
-	struct sn_reply output;	   /* progress, at last the reply */
-	bool finished;		   /* output ends with the reply */
-	bool cancel_wanted;	   /* its client hung up */
-	bool canceller;		   /* a thread is at it */
-	struct sn_nodemask nodes;
-	int64_t began_ms;
+	struct sn_operation *next SN_GUARDED_BY(&sn_operations_lock);
+	struct sn_reply output SN_GUARDED_BY(&sn_operations_lock); /* progress, at last the reply */
+	bool finished SN_GUARDED_BY(&sn_operations_lock);	   /* output ends with the reply */
+	bool cancel_wanted SN_GUARDED_BY(&sn_operations_lock);	   /* its client hung up */
+	bool canceller SN_GUARDED_BY(&sn_operations_lock);	   /* a thread is at it */
+	struct sn_nodemask nodes; /* set before it enters the list */
+	int64_t began_ms;	  /* the same */
 	_Atomic uint32_t references;
 	_Atomic uint32_t over; /* a futex: the core's function has returned */
 	struct sn_lifecycle_result *result;
