@@ -10,7 +10,7 @@
  * SN_ACQUIRE, SN_TRY_ACQUIRE, SN_RELEASE	what the function does to the lock.
  * SN_ACQUIRED_AFTER, SN_ACQUIRED_BEFORE	its place in the lock order, see lock.h.
  * SN_NO_THREAD_SAFETY	clang cannot follow the function, or its caller is the only thread; the
- *reason stands beside it.
+ * reason stands beside it.
  *
  * For other compilers, and for clangs that do not know a struct's fields in its attributes (before
  * 19), all of them are empty: meson.build defines SN_THREAD_SAFETY.

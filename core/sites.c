@@ -7,18 +7,17 @@
  * before, so that each sample stands for 1/(1 - e^(-s/mean)) objects, and the sums are unbiased for
  * small and large objects alike.
  *
- *	slots[hash]  -->  sample --> sample --> 0	by address; 64 stripes, a lock and a pool
- *each
+ *	slots[hash]  -->  sample --> sample --> 0	by address, in 64 stripes
  *			    |
  *			    +-- site --> stack		each stack once; never removed
  *
  * The slots are the filter of free(): an object whose slot is empty was not sampled, which costs
- *one load.  What was sampled is in its slot before its address is handed out, and out of it before
- *the address can be reused.
+ * one load.  What was sampled is in its slot before its address is handed out, and out of it before
+ * the address can be reused.
  *
- * All memory is mapped at start and bounded; what has no room is counted.  Signals are blocked
- *while a sample is taken or removed, so that a handler that allocates finds no lock held by its own
- *thread.
+ * Each stripe has a lock and a pool of samples.  All memory is mapped at start and bounded; what has
+ * no room is counted.  Signals are blocked while a sample is taken or removed, so that a handler
+ * that allocates finds no lock held by its own thread.
  */
 #include "sites.h"
 
