@@ -32,12 +32,12 @@
 /* Cache indexes: 0 is "no slab" in a segment's page map. */
 #define SN_MAX_CACHES 256
 
-#define sn_likely(x)	 __builtin_expect(!!(x), 1)
-#define sn_unlikely(x)	 __builtin_expect(!!(x), 0)
-#define SN_NOINLINE	 __attribute__((noinline))
-#define SN_COLD		 __attribute__((cold, noinline))
-#define SN_INLINE	 static inline __attribute__((always_inline))
-#define SN_TLS		 __attribute__((tls_model("initial-exec")))
+#define sn_likely(x)   __builtin_expect(!!(x), 1)
+#define sn_unlikely(x) __builtin_expect(!!(x), 0)
+#define SN_NOINLINE    __attribute__((noinline))
+#define SN_COLD	       __attribute__((cold, noinline))
+#define SN_INLINE      static inline __attribute__((always_inline))
+#define SN_TLS	       __attribute__((tls_model("initial-exec")))
 /* On variables of the fast paths: reached without the global offset table. */
 #define SN_HIDDEN	 __attribute__((visibility("hidden")))
 #define SN_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

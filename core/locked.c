@@ -3,9 +3,9 @@
  *
  * Used where rseq is missing (valgrind, sandboxes, other architectures) or not wanted.  "CPU"
  * is then a shard: each thread begins at one of its own and leaves a busy one for the next.  As
- * long as it is alone there it needs no lock, see biased.h.  The table is read again under its lock,
- * so that one lock-and-unlock by the control side, after the word was replaced, has the effect of
- * the fence:
+ * long as it is alone there it needs no lock, see biased.h.  The table is read again under its
+ * lock, so that one lock-and-unlock by the control side, after the word was replaced, has the
+ * effect of the fence:
  *
  *	thread				control
  *	loads words[shard]: table

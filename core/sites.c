@@ -15,9 +15,9 @@
  * one load.  What was sampled is in its slot before its address is handed out, and out of it before
  * the address can be reused.
  *
- * Each stripe has a lock and a pool of samples.  All memory is mapped at start and bounded; what has
- * no room is counted.  Signals are blocked while a sample is taken or removed, so that a handler
- * that allocates finds no lock held by its own thread.
+ * Each stripe has a lock and a pool of samples.  All memory is mapped at start and bounded; what
+ * has no room is counted.  Signals are blocked while a sample is taken or removed, so that a
+ * handler that allocates finds no lock held by its own thread.
  */
 #include "sites.h"
 

@@ -12,8 +12,8 @@
  * those of the core, and those of the placement, which the ledger passes (`move` is a batch of
  * pages and counts batches; `move-busy`, `move-shared` and `move-nomem` are one page that stays and
  * count pages).  STEP "all" is each that can fail, or be delayed.  ERROR is one of errors[]; each
- * step has a usual one.  A specification is armed whole or not at all.  Without a seed one is drawn;
- * the message names it, so that any run can be repeated.
+ * step has a usual one.  A specification is armed whole or not at all.  Without a seed one is
+ * drawn; the message names it, so that any run can be repeated.
  *
  * The core's hook is installed while something is armed: what costs nothing else is one load.
  */

@@ -25,7 +25,8 @@ template <int N> struct Level {
 		for (const auto &[name, child] : children)
 			sum += static_cast<int>(name.size()) + child->walk();
 		for (const auto &[key, value] : values)
-			sum += key + std::visit([](const auto &v) { return int(sizeof(v)); }, value);
+			sum += key +
+			       std::visit([](const auto &v) { return int(sizeof(v)); }, value);
 		return sum;
 	}
 };

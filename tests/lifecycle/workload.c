@@ -537,7 +537,8 @@ static void *live(void *arg)
 		pthread_mutex_unlock(&place->lock);
 		count(&figures.operations);
 		watch_beat(place->watch);
-		/* A thread that never sleeps would leave no processor to those who make requests. */
+		/* A thread that never sleeps would leave no processor to those who make requests.
+		 */
 		if (left % 128 == 0)
 			sleep_ms((long)(rnd(&place->seed) % 4));
 	}

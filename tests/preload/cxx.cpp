@@ -330,18 +330,18 @@ static void thread_local_dtors()
 }
 
 static const struct row rows[] = {
-    {"plain", plain},
-    {"nothrow", nothrow},
-    {"sized", sized},
-    {"aligned", aligned},
-    {"one-heap", one_heap},
-    {"bad-alloc", bad_alloc},
-    {"new-handler", new_handler},
-    {"nothrow-handler", nothrow_handler},
-    {"handler-reserve", handler_reserve},
-    {"containers", containers},
-    {"exceptions", exceptions},
-    {"thread-local", thread_local_dtors},
+	{"plain", plain},
+	{"nothrow", nothrow},
+	{"sized", sized},
+	{"aligned", aligned},
+	{"one-heap", one_heap},
+	{"bad-alloc", bad_alloc},
+	{"new-handler", new_handler},
+	{"nothrow-handler", nothrow_handler},
+	{"handler-reserve", handler_reserve},
+	{"containers", containers},
+	{"exceptions", exceptions},
+	{"thread-local", thread_local_dtors},
 };
 
 int main(int argc, char **argv)

@@ -548,8 +548,8 @@ UNIT_TEST(cancel_during_a_stall)
 	CHECK(strstr(tape, "cancel-offline/1 n:cancel-removing/1 ") != NULL);
 }
 
-/* Another node's offline waits for the turn to tell the same notifier.  It can be cancelled, and run
- * out of time, meanwhile; the notifier never hears of it. */
+/* Another node's offline waits for the turn to tell the same notifier.  It can be cancelled, and
+ * run out of time, meanwhile; the notifier never hears of it. */
 UNIT_TEST(cancel_behind_a_stall)
 {
 	static struct call offline = {.policy = SN_MIGRATE, .timeout_ms = -1};
