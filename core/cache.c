@@ -32,7 +32,7 @@
 #define DESTROY_MAX	16
 
 struct sn_cache sn_caches[SN_MAX_CACHES];
-unsigned int sn_cache_end;
+_Atomic unsigned int sn_cache_end;
 bool sn_alien_enabled = true;
 
 /* Slabs that became empty under the lock, to be destroyed after it is dropped. */

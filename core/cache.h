@@ -82,7 +82,7 @@ struct sn_cache_node {
 };
 
 extern struct sn_cache sn_caches[SN_MAX_CACHES];
-extern unsigned int sn_cache_end; /* one past the highest index ever used */
+extern _Atomic unsigned int sn_cache_end; /* one past the highest index ever used */
 /* Frees across nodes go through alien caches; else straight to the owner's shared store. */
 extern bool sn_alien_enabled;
 
