@@ -292,7 +292,7 @@ void *sn_malloc_node(size_t size, unsigned int node)
 	else
 		return sn_alloc_cache_node(sn_size_class(size), node);
 	if (p == NULL)
-		errno = ENOMEM;
+		errno = sn_node_usable(sn_nodes[node]) ? ENOMEM : EBUSY;
 	sample_large(p, size);
 	return p;
 }
@@ -301,7 +301,14 @@ void *sn_alloc_cache_node(unsigned int cache, unsigned int node)
 {
 	void *object = NULL;
 
-	if (sn_cache_refill(sn_nodes[node], cache, &object, 1, false) == 0) {
+	for (;;) {
+		uint32_t seq = atomic_load(&sn_usable_seq);
+
+		if (sn_cache_refill(sn_nodes[node], cache, &object, 1, false) == 1)
+			break;
+		/* It may have been away only for that moment. */
+		if (atomic_load(&sn_usable_seq) != seq)
+			continue;
 		errno = sn_node_usable(sn_nodes[node]) ? ENOMEM : EBUSY;
 		return NULL;
 	}

@@ -38,7 +38,7 @@ const struct sn_fault_info sn_fault_info[SN_FAULT_COUNT] = {
 	[SN_FAULT_RECLAIM] = {"reclaim", LASTS, 0, "before pinned objects are asked to leave"},
 
 	[SN_FAULT_POPULATE] = {"populate", FAILS | HELD, ENOMEM, "pages for memory handed out"},
-	[SN_FAULT_BIND] = {"bind", FAILS | HELD, EPERM, "the memory policy of a range"},
+	[SN_FAULT_BIND] = {"bind", FAILS | HELD, ENOMEM, "the memory policy of a range"},
 	[SN_FAULT_MOVE] = {"move", FAILS, EBUSY, "a batch of pages that moves"},
 	[SN_FAULT_MOVE_BUSY] = {"move-busy", A_PAGE, EBUSY, "one page, pinned"},
 	[SN_FAULT_MOVE_NOMEM] = {"move-nomem", A_PAGE, ENOMEM, "one page, no room for it"},

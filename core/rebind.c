@@ -9,12 +9,20 @@
 #include "pace.h"
 #include "segment.h"
 
-/* Some range could not be given its policy; written under sn_lifecycle_lock. */
+/* Some range could not be given its policy: negative; positive: refused as such.  Written under
+ * sn_lifecycle_lock, but that a new range may make a zero positive. */
 static _Atomic int failed;
 /* Then all got theirs: free memory may lie where it does not belong. */
 static _Atomic bool misplaced;
 
-int sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed)
+/* Whether the system does not take policies from this process, as containers and filters do. */
+static bool refused_as_such(int error)
+{
+	return error == -EPERM || error == -ENOSYS || error == -EACCES || error == -EINVAL;
+}
+
+/* 0, a negative errno value, or, when policies are refused as such, the positive one. */
+static int try_bind(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed)
 {
 	int error = 0;
 
@@ -25,20 +33,37 @@ int sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_
 		if (error >= 0)
 			return 0;
 	}
-	return error;
+	return refused_as_such(error) ? -error : error;
 }
 
-/* The first error, or 0. */
+int sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed)
+{
+	int error = try_bind(node, addr, len, allowed), none = 0;
+
+	if (error <= 0)
+		return error;
+	atomic_compare_exchange_strong(&failed, &none, error);
+	if (sn_ageing_hook != NULL)
+		sn_ageing_hook(); /* the reaper may be asleep */
+	return 0;
+}
+
+/* Of two outcomes the one that matters more. */
+static int worse(int a, int b)
+{
+	return a < 0 || b == 0 ? a : b;
+}
+
+/* The worst outcome of the node's ranges. */
 static int bind_node(struct sn_node *node, const struct sn_nodemask *allowed)
 	SN_REQUIRES(&node->page_lock)
 {
 	int error = 0;
 
 	for (struct sn_range *range = node->ranges; range != NULL; range = range->next) {
-		int e = sn_bind_range(node, range->base, range->nr_segments << SN_SEG_SHIFT,
-				      allowed);
+		int e = try_bind(node, range->base, range->nr_segments << SN_SEG_SHIFT, allowed);
 
-		error = error != 0 ? error : e;
+		error = worse(error, e);
 	}
 	return error;
 }
@@ -73,7 +98,7 @@ uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed)
 		e = bind_node(node, allowed);
 		longest = sn_max(longest, sn_now_ns() - begin);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-		error = error != 0 ? error : e;
+		error = worse(error, e);
 	}
 	note_outcome(error);
 	return longest;
@@ -81,7 +106,9 @@ uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed)
 
 int sn_rebind_error(void)
 {
-	return atomic_load(&failed);
+	int error = atomic_load(&failed);
+
+	return error < 0 ? error : 0;
 }
 
 bool sn_rebind_stale(void)
