@@ -212,8 +212,11 @@ static void faults_everywhere(void)
 	CTL(0, "fault off");
 	dprintf(1, "%lu operations, %lu refused\n", (unsigned long)operations,
 		(unsigned long)refused);
-	for (int n = 0; n < api.max_node(); n++)
+	for (int n = 0; n < api.max_node(); n++) {
 		CTL(0, "online %d", n);
+		CTL(0, "uncordon %d",
+		    n); /* what the storm itself asked at its end may have failed */
+	}
 	takes_null = false;
 	end_load();
 	check_settled();
