@@ -78,12 +78,28 @@ static pthread_t shepherd;
 
 /* --- memory of our own ----------------------------------------------------------------------- */
 
+/* Lines of /proc/self/maps, read without memory. */
+static long mappings(void)
+{
+	char text[4096];
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	long lines = 0;
+	ssize_t n;
+
+	while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			lines += text[i] == '\n';
+	if (fd >= 0)
+		close(fd);
+	return lines;
+}
+
 static void *map(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	CHECK(p != MAP_FAILED);
+	CHECK_MSG(p != MAP_FAILED, "no %zu bytes, with %ld mappings", size, mappings());
 	return p;
 }
 
