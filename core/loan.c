@@ -13,8 +13,6 @@ void sn_loan_give(unsigned int node, unsigned int to)
 	atomic_store(&sn_standin[node], (uint8_t)to);
 }
 
-/* Nodes that are away and whose stand-in is gone (or was never there) get the nearest usable
- * one. */
 void sn_loans_find(void)
 {
 	for_each_node(n) {
@@ -24,7 +22,6 @@ void sn_loans_find(void)
 	}
 }
 
-/* Nodes lent to `node` are lent to nobody for now. */
 void sn_loans_recall(unsigned int node, struct sn_nodemask *recalled)
 {
 	for_each_node(n)
@@ -34,8 +31,6 @@ void sn_loans_recall(unsigned int node, struct sn_nodemask *recalled)
 		}
 }
 
-/* Takes every object out of a node's tables: after a stand-in changed, before its loans are
- * given to somebody else. */
 int sn_loan_empty_tables(unsigned int node, uint64_t *stall_ns)
 {
 	uint64_t begin = sn_now_ns();
@@ -50,7 +45,6 @@ int sn_loan_empty_tables(unsigned int node, uint64_t *stall_ns)
 	return error;
 }
 
-/* Nodes that are away are lent to the nearest usable node: after that has changed, loans move. */
 void sn_loans_move(uint64_t *stall_ns)
 {
 	struct sn_nodemask old = {{0}};
@@ -76,8 +70,6 @@ void sn_loans_move(uint64_t *stall_ns)
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 }
 
-/* Takes a returning node's objects out of all tables that may hold some: those of every node it
- * was lent to, since a recalled loan does not tell when the tables of that node were emptied. */
 int sn_loans_end(const struct sn_nodemask *lent_to, uint64_t *stall_ns)
 {
 	int error = 0;

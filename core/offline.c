@@ -20,7 +20,6 @@
 #include "stats.h"
 #include "table.h"
 
-#define DEFAULT_STALL_MS   20
 #define LONGEST_TIMEOUT_MS (1000ll * 86400 * 365 * 10) /* beyond that: none */
 
 void sn_offline_report(struct sn_offline *o, enum sn_phase phase, uint64_t done, uint64_t total)
@@ -159,6 +158,14 @@ int sn_offline_find_room(struct sn_offline *o, const struct sn_nodemask *to)
 	return check_room(bytes, room_on(to, false), o->result);
 }
 
+void sn_offline_limit_targets(const struct sn_offline_request *request, struct sn_nodemask *targets)
+{
+	if (sn_mask_count(&request->to) == 0)
+		return;
+	for (unsigned int w = 0; w < SN_NODE_MASK_WORDS; w++)
+		targets->word[w] &= request->to.word[w];
+}
+
 /* Can this node leave?  1: nothing to do, result filled. */
 static int check_node(struct sn_offline *o) SN_REQUIRES(&sn_lifecycle_lock)
 {
@@ -189,13 +196,12 @@ static void claim_all(struct sn_offline *set, unsigned int count) SN_REQUIRES(&s
 	struct sn_nodemask targets;
 	uint64_t need = 0, held;
 	unsigned int leaving = 0, usable = sn_node_count_usable();
-	bool any = false, to_given = sn_mask_count(&set[0].request->to) > 0;
+	bool any = false;
 
 	sn_node_usable_mask(&targets);
 	for (unsigned int i = 0; i < count; i++)
 		sn_mask_remove(&targets, set[i].node->index);
-	for (unsigned int w = 0; to_given && w < SN_NODE_MASK_WORDS; w++)
-		targets.word[w] &= set[0].request->to.word[w];
+	sn_offline_limit_targets(set[0].request, &targets);
 	for (unsigned int i = 0; i < count; i++)
 		leaving += sn_node_usable(set[i].node);
 	for (unsigned int i = 0; i < count; i++) {
@@ -269,8 +275,6 @@ static void finish(struct sn_offline *o)
 	sn_tables_publish();
 }
 
-/* The nodes of one command take their turns; one that is cancelled before its turn does not
- * have to wait for it. */
 void sn_offline_serve_cancels(struct sn_offline *o)
 {
 	for (unsigned int i = 0; i < o->count; i++) {
@@ -462,15 +466,8 @@ static void join_others(struct sn_offline *set, unsigned int count)
  * for. */
 static void settle_all(struct sn_offline *set, unsigned int count) SN_REQUIRES(&sn_lifecycle_lock)
 {
-	for (unsigned int i = 0; i < count;) {
-		struct sn_node *node = set[i].node;
-		bool waits = sn_transition_active(node) && (sn_node_state(node) == SN_ONLINE ||
-							    sn_node_state(node) == SN_OFFLINE);
-
-		if (waits)
-			sn_transition_settle(node);
-		i = waits ? 0 : i + 1;
-	}
+	for (unsigned int i = 0; i < count;)
+		i = sn_transition_settle(set[i].node) ? 0 : i + 1;
 }
 
 /* Whether this node may be asked for at all. */
@@ -493,7 +490,7 @@ static int set_begin(struct sn_offline *set, const unsigned int *node, unsigned 
 		     const struct sn_offline_request *request, struct sn_lifecycle_result *result)
 {
 	unsigned int stall_ms =
-		request->max_stall_ms == 0 ? DEFAULT_STALL_MS : request->max_stall_ms;
+		request->max_stall_ms == 0 ? SN_PACE_DEFAULT_MS : request->max_stall_ms;
 	int error = 0;
 
 	for (unsigned int i = 0; i < count; i++) {

@@ -37,6 +37,9 @@ int sn_offline_enter(struct sn_offline *o, enum sn_phase phase);
 bool sn_offline_cancelled(const struct sn_offline *o);
 /* Cancelled or out of time. `arg` is a struct sn_offline. */
 bool sn_offline_must_stop(void *arg);
+/* Takes out of a mask what the request does not name as a target, if it names any. */
+void sn_offline_limit_targets(const struct sn_offline_request *request,
+			      struct sn_nodemask *targets);
 /* What is on the node has to fit on the targets; what is cached there is given back when it does
  * not. 0, or the result says what is missing. No lock held. */
 int sn_offline_find_room(struct sn_offline *o, const struct sn_nodemask *to);

@@ -15,8 +15,6 @@
 
 #include <stdio.h>
 
-#define DEFAULT_STALL_MS 20
-
 static bool rebalance_stop(void *arg)
 {
 	const struct sn_node *node = arg;
@@ -28,7 +26,7 @@ static bool rebalance_stop(void *arg)
 static void rebalance(struct sn_node *node, struct sn_lifecycle_result *result, uint64_t *stall_ns)
 {
 	const uint8_t order[2] = {(uint8_t)node->index, 0};
-	struct sn_pace pace = sn_pace_start(DEFAULT_STALL_MS * 1000000ull);
+	struct sn_pace pace = sn_pace_start(SN_PACE_DEFAULT_MS * 1000000ull);
 	struct sn_migration m = {
 		.node = node,
 		.order = order,
@@ -141,6 +139,16 @@ static void online_commit(struct sn_node *node, uint64_t *stall_ns)
 	sn_notify_end(node, true, false, SN_MIGRATE);
 }
 
+static void finish(struct sn_node *node, struct sn_lifecycle_result *result, uint64_t begin_ns,
+		   uint64_t stall_ns)
+{
+	result->elapsed_ms = (double)(sn_now_ns() - begin_ns) / 1e6;
+	result->max_stall_ms = (double)stall_ns / 1e6;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_transition_unclaim(node, result);
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+}
+
 /* The node was online before: just its pages come back.  Drops the lock. */
 static int rebalance_claimed(struct sn_node *node, struct sn_lifecycle_result *result)
 	SN_RELEASE(&sn_lifecycle_lock)
@@ -149,11 +157,7 @@ static int rebalance_claimed(struct sn_node *node, struct sn_lifecycle_result *r
 
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	rebalance(node, result, &stall_ns);
-	result->elapsed_ms = (double)(sn_now_ns() - begin) / 1e6;
-	result->max_stall_ms = (double)stall_ns / 1e6;
-	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	sn_transition_unclaim(node, result);
-	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	finish(node, result, begin, stall_ns);
 	return 0;
 }
 
@@ -208,10 +212,6 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 		online_cancel(node, result->message);
 	}
 	result->state = sn_node_state(node);
-	result->elapsed_ms = (double)(sn_now_ns() - begin) / 1e6;
-	result->max_stall_ms = (double)stall_ns / 1e6;
-	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-	sn_transition_unclaim(node, result);
-	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	finish(node, result, begin, stall_ns);
 	return error;
 }

@@ -16,6 +16,8 @@
 
 #define SN_PACE_MOST  ((size_t)512)
 #define SN_PACE_LEAST ((size_t)16)
+/* How long a batch may take where nobody says. */
+#define SN_PACE_DEFAULT_MS 20
 
 struct sn_pace {
 	uint64_t wanted_ns;  /* how long a batch may take */

@@ -114,8 +114,7 @@ static void migration_init(struct sn_offline *o, struct sn_migration *m)
 		.arg = o,
 	};
 	sn_node_usable_mask(&m->to);
-	for (unsigned int w = 0; sn_mask_count(&request->to) > 0 && w < SN_NODE_MASK_WORDS; w++)
-		m->to.word[w] &= request->to.word[w];
+	sn_offline_limit_targets(request, &m->to);
 }
 
 static void evict_progress(void *arg, uint64_t done, uint64_t total)

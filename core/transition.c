@@ -151,7 +151,6 @@ void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
 	sn_node_update_usable(node);
 }
 
-/* The node is in service (again): policies first, then it hands memory out. */
 uint64_t sn_transition_publish_online(struct sn_node *node)
 {
 	struct sn_nodemask allowed;
@@ -168,17 +167,16 @@ uint64_t sn_transition_publish_online(struct sn_node *node)
 	return sn_max(held, again);
 }
 
-/* Waits until nothing of an earlier transition is at work on the node: the tail of one whose
- * state is published already (memory being made inaccessible, pages coming back).  The lock is
- * dropped in between.  A rebalance gives up for the newcomer. */
-void sn_transition_settle(struct sn_node *node)
+bool sn_transition_settle(struct sn_node *node)
 {
 	struct sn_transition *t = node->transition;
+	bool waited = false;
 
 	while (sn_transition_active(node) &&
 	       (sn_node_state(node) == SN_ONLINE || sn_node_state(node) == SN_OFFLINE)) {
 		uint32_t finished = atomic_load(&t->finished);
 
+		waited = true;
 		if (t->online)
 			atomic_store(&t->cancel, 1);
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -186,4 +184,5 @@ void sn_transition_settle(struct sn_node *node)
 			sn_futex_wait(&t->finished, finished, -1);
 		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	}
+	return waited;
 }

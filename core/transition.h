@@ -65,7 +65,7 @@ void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
 uint64_t sn_transition_publish_online(struct sn_node *node) SN_REQUIRES(&sn_lifecycle_lock);
 /* Waits until nothing of an earlier transition is at work on the node: the tail of one whose
  * state is published already (memory being made inaccessible, pages coming back).  The lock is
- * dropped in between.  A rebalance gives up for the newcomer. */
-void sn_transition_settle(struct sn_node *node) SN_REQUIRES(&sn_lifecycle_lock);
+ * dropped in between.  A rebalance gives up for the newcomer.  Returns whether it waited. */
+bool sn_transition_settle(struct sn_node *node) SN_REQUIRES(&sn_lifecycle_lock);
 
 #endif

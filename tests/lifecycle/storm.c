@@ -393,35 +393,9 @@ static void report(double seconds)
 	CHECK(f.operations > 1000 && f.lives > 6 && f.away > 100 && atomic_load(&forks) > 5);
 }
 
-static void storm(void)
+/* One step in a hundred fails. */
+static void arm_faults(unsigned long seed)
 {
-	unsigned long seed = number_from("TEST_SEED", 1),
-		      count = number_from("TEST_REQUESTS", 2000);
-	struct measure before, after;
-	double begin;
-
-	start();
-	storm_for(count / 10 + 100, seed + 1000);
-	before = settle();
-	begin = now_sec();
-	storm_for(count, seed);
-	after = settle();
-	report(now_sec() - begin);
-	compare(&before, &after);
-	check_empty_nodes();
-}
-
-/* One step in a hundred fails: the workload takes NULL and runs on, and nothing is left over. */
-static void faults(void)
-{
-	unsigned long seed = number_from("TEST_SEED", 1),
-		      count = number_from("TEST_REQUESTS", 2000);
-	struct measure before, after;
-	double begin;
-
-	start();
-	storm_for(count / 10 + 100, seed + 1000);
-	before = settle();
 	with_faults = true;
 	CTL(0,
 	    "fault populate%%1,seed=%lu;bind%%1,seed=2;move%%1,seed=3;move-busy%%1,seed=4;"
@@ -432,13 +406,39 @@ static void faults(void)
 	    "verify%%1,seed=17;online%%1,seed=18;delay:commit=2%%1,seed=19;"
 	    "delay:rollback=2%%1,seed=20",
 	    seed);
+}
+
+static void great_storm(bool faulty)
+{
+	unsigned long seed = number_from("TEST_SEED", 1),
+		      count = number_from("TEST_REQUESTS", 2000);
+	struct measure before, after;
+	double begin;
+
+	start();
+	storm_for(count / 10 + 100, seed + 1000);
+	before = settle();
+	if (faulty)
+		arm_faults(seed);
 	begin = now_sec();
 	storm_for(count, seed);
-	CTL(0, "fault off");
+	if (faulty)
+		CTL(0, "fault off");
 	after = settle();
 	report(now_sec() - begin);
 	compare(&before, &after);
 	check_empty_nodes();
+}
+
+static void storm(void)
+{
+	great_storm(false);
+}
+
+/* The workload takes NULL and runs on, and nothing is left over. */
+static void faults(void)
+{
+	great_storm(true);
 }
 
 static const struct row rows[] = {

@@ -668,21 +668,14 @@ UNIT_TEST(ageing)
 
 static void act_fork(void)
 {
-	int status;
-	pid_t pid;
+	pid_t pid = unit_fork(NULL);
 
-	sn_core_fork_prepare();
-	pid = fork();
-	CHECK(pid >= 0);
 	if (pid == 0) {
-		sn_core_fork_child();
 		keep(sn_malloc(64), 64);
 		check_settled();
 		_exit(0);
 	}
-	sn_core_fork_parent();
-	CHECK(waitpid(pid, &status, 0) == pid);
-	CHECK_EQUAL(status, 0);
+	unit_child_ends(pid);
 	keep(sn_malloc(64), 64);
 }
 

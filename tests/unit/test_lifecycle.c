@@ -757,15 +757,9 @@ static void fork_behind_the_move(unsigned int target)
 
 	machine.after_move = NULL;
 	CHECK(unit_resident(target) > 0);
-	sn_core_fork_prepare();
-	forked = fork();
-	CHECK(forked >= 0);
-	if (forked > 0) {
-		sn_core_fork_parent();
+	forked = unit_fork(NULL);
+	if (forked > 0)
 		return;
-	}
-	alarm(20);
-	sn_core_fork_child();
 	CHECK_EQUAL(unit_offline(target, SN_MIGRATE, -1, &result), 0);
 	CHECK_EQUAL(unit_resident(target), 0);
 	_exit(0);
@@ -775,7 +769,6 @@ UNIT_TEST(fork_behind_a_move)
 {
 	struct sn_lifecycle_result result;
 	unsigned int host;
-	int status;
 
 	unit_start(4);
 	replaced = hold(NODE, SPAN);
@@ -786,8 +779,7 @@ UNIT_TEST(fork_behind_a_move)
 	machine.after_move = fork_behind_the_move;
 	CHECK_EQUAL(unit_offline(host, SN_MIGRATE, -1, &result), 0);
 	CHECK(forked > 0);
-	CHECK(waitpid(forked, &status, 0) == forked);
-	CHECK_EQUAL(status, 0);
+	unit_child_ends(forked);
 	CHECK_EQUAL(unit_resident(host), 0);
 }
 

@@ -1024,30 +1024,6 @@ static bool can_fork(void)
 #endif
 }
 
-static pid_t fork_here(void)
-{
-	pid_t pid;
-
-	sn_core_fork_prepare();
-	pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		alarm(60);
-		sn_core_fork_child();
-	} else {
-		sn_core_fork_parent();
-	}
-	return pid;
-}
-
-static void child_ends(pid_t pid)
-{
-	int status;
-
-	CHECK(waitpid(pid, &status, 0) == pid);
-	CHECK_EQUAL(status, 0);
-}
-
 /* Whatever was under way is undone; pinned things stay pinned, and all is asked anew. */
 static void child_goes_on(void)
 {
@@ -1082,7 +1058,7 @@ static void fork_inside(const struct slabnode_reclaim *request)
 	(void)request;
 	if (forked >= 0)
 		return;
-	forked = fork_here();
+	forked = unit_fork(NULL);
 	if (forked == 0) {
 		/* What the child frees here may be the very slab that the parent is asking. */
 		for (unsigned int k = 0; k < request->count; k++)
@@ -1107,7 +1083,7 @@ static void fork_and_return(const struct slabnode_reclaim *request)
 {
 	if (forked >= 0)
 		return;
-	forked = fork_here();
+	forked = unit_fork(NULL);
 	if (forked == 0) {
 		how.plan = NULL;
 		child_goes_on();
@@ -1132,11 +1108,11 @@ UNIT_TEST(fork_inside_reclaim)
 	how.inside = fork_inside;
 	drain_now(NODE);
 	CHECK(forked > 0);
-	child_ends(forked);
+	unit_child_ends(forked);
 	forked = -1;
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
 	CHECK(forked > 0);
-	child_ends(forked);
+	unit_child_ends(forked);
 	CHECK_EQUAL(unit_online(NODE), 0);
 	check_rest();
 }
@@ -1163,7 +1139,7 @@ static void fork_returns(bool offline)
 		check_rest();
 		_exit(0);
 	}
-	child_ends(forked);
+	unit_child_ends(forked);
 }
 
 UNIT_TEST(reclaim_returns_in_the_child)
@@ -1182,7 +1158,7 @@ static void fork_and_clear(const struct slabnode_reclaim *request)
 	(void)request;
 	if (forked >= 0)
 		return;
-	forked = fork_here();
+	forked = unit_fork(NULL);
 	if (forked > 0)
 		return;
 	for (uint32_t i = 0; i < THINGS; i++) {
@@ -1218,7 +1194,7 @@ UNIT_TEST(slabs_are_gone_in_the_child)
 			check_rest();
 			_exit(0);
 		}
-		child_ends(forked);
+		unit_child_ends(forked);
 	}
 	check_rest();
 }
@@ -1240,12 +1216,12 @@ UNIT_TEST(fork_during_an_attempt)
 		worker = round == 0 ? unit_thread(drain_thread, (void *)(uintptr_t)NODE)
 				    : unit_thread(offline_thread, &offline);
 		sem_wait(&stalled);
-		pid = fork_here();
+		pid = unit_fork(NULL);
 		if (pid == 0) {
 			child_goes_on();
 			_exit(0);
 		}
-		child_ends(pid);
+		unit_child_ends(pid);
 		sem_post(&go_on);
 		unit_join(worker);
 	}
@@ -1263,7 +1239,7 @@ UNIT_TEST(fork_at_any_moment)
 	how.plan = mostly;
 	drainer = unit_thread(drains, NULL);
 	for (unsigned int i = 0; i < 60; i++) {
-		pid_t pid = fork_here();
+		pid_t pid = unit_fork(NULL);
 
 		if (pid == 0) {
 			for (uint32_t k = 0; k < THINGS; k++) /* the locks of those who were */
@@ -1278,7 +1254,7 @@ UNIT_TEST(fork_at_any_moment)
 			}
 			_exit(0);
 		}
-		child_ends(pid);
+		unit_child_ends(pid);
 		CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
 		CHECK_EQUAL(unit_online(NODE), 0);
 	}

@@ -1046,32 +1046,6 @@ static void start_gated(unsigned int nodes)
 	sn_placement = &gated;
 }
 
-static pid_t fork_here(void)
-{
-	pid_t pid;
-
-	sn_core_fork_prepare();
-	pthread_mutex_lock(&gate);
-	pid = fork();
-	CHECK(pid >= 0);
-	pthread_mutex_unlock(&gate);
-	if (pid == 0) {
-		alarm(60);
-		sn_core_fork_child();
-	} else {
-		sn_core_fork_parent();
-	}
-	return pid;
-}
-
-static void child_ends(pid_t pid)
-{
-	int status;
-
-	CHECK(waitpid(pid, &status, 0) == pid);
-	CHECK_EQUAL(status, 0);
-}
-
 /* In the child: as if nothing had been under way; whole stories from here on. */
 static void child_changes_nodes(void)
 {
@@ -1118,12 +1092,12 @@ UNIT_TEST(fork_during_a_transition)
 	p = sn_malloc_node(64, NODE);
 	worker = unit_thread(offline_thread, &offline);
 	until_phase(SN_PHASE_WAIT);
-	pid = fork_here();
+	pid = unit_fork(&gate);
 	if (pid == 0) {
 		child_changes_nodes();
 		_exit(0);
 	}
-	child_ends(pid);
+	unit_child_ends(pid);
 	sn_free(p);
 	unit_join(worker);
 	CHECK_EQUAL(offline.error, 0);
@@ -1145,12 +1119,12 @@ UNIT_TEST(fork_during_a_stall)
 	join_in(&node, 0);
 	worker = unit_thread(offline_thread, &offline);
 	sem_wait(&stalled);
-	pid = fork_here(); /* does not wait for the callback */
+	pid = unit_fork(&gate); /* does not wait for the callback */
 	if (pid == 0) {
 		child_changes_nodes();
 		_exit(0);
 	}
-	child_ends(pid);
+	unit_child_ends(pid);
 	sem_post(&go_on);
 	unit_join(worker);
 	CHECK_EQUAL(offline.error, 0);
@@ -1163,7 +1137,7 @@ static void fork_inside(struct listener *l, const char *event, int os_node)
 {
 	(void)l, (void)os_node;
 	if (strcmp(event, stall_at) == 0)
-		forked = fork_here();
+		forked = unit_fork(&gate);
 }
 
 /* The callback returns twice; in the child the transition has been undone, and nobody hears more.
@@ -1196,7 +1170,7 @@ UNIT_TEST(fork_inside_a_callback)
 			_exit(0);
 		}
 		CHECK(forked > 0);
-		child_ends(forked);
+		unit_child_ends(forked);
 		CHECK_EQUAL(error, 0);
 		TAPE("n:removing/1 m:going-offline/1 n:removed/1 m:offline/1 ");
 		CHECK_EQUAL(unit_online(NODE), 0);
@@ -1216,7 +1190,7 @@ UNIT_TEST(fork_in_a_storm)
 		threads[4 + i] = unit_thread(load, (void *)i);
 	}
 	for (unsigned int i = 0; i < 60; i++) {
-		pid_t pid = fork_here();
+		pid_t pid = unit_fork(&gate);
 
 		if (pid == 0) {
 			struct listener child = {.name = "c", .refuse = NOTHING};
@@ -1242,7 +1216,7 @@ UNIT_TEST(fork_in_a_storm)
 			TAPE("c:going-offline/1 c:offline/1 ");
 			_exit(0);
 		}
-		child_ends(pid);
+		unit_child_ends(pid);
 		unit_sleep_ms(5);
 	}
 	storm_ends(threads, 6);

@@ -247,23 +247,16 @@ UNIT_TEST(a_child_goes_on)
 	for (uintptr_t i = 0; i < 3; i++)
 		CHECK(pthread_create(&thread[i], NULL, churn, (void *)(i + 1)) == 0);
 	for (unsigned int i = 0; i < 20; i++) {
-		int status;
-		pid_t pid;
+		pid_t pid = unit_fork(NULL);
 
-		sn_core_fork_prepare();
-		pid = fork();
 		if (pid == 0) {
-			sn_core_fork_child();
-			alarm(20);
 			CHECK_EQUAL(site_of(NODE, 0x5000).objects, 1);
 			sn_free(p);
 			CHECK_EQUAL(site_of(NODE, 0x5000).objects, 0);
 			sn_free(from(0x5001, 3000));
 			_exit(0);
 		}
-		sn_core_fork_parent();
-		CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
-		CHECK_EQUAL(status, 0);
+		unit_child_ends(pid);
 	}
 	atomic_store(&ends, true);
 	for (unsigned int i = 0; i < 3; i++)

@@ -278,22 +278,16 @@ static void fork_in_shrink(unsigned int cache)
 	struct sn_alien *alien = sn_alien_of(FIRST, FIRST + 1, cache);
 	pthread_t thread;
 	pid_t pid;
-	int status;
 
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 	thread = unit_thread(shrink, &cache);
 	while (sn_counter_read(alien->avail) > 0)
 		unit_sleep_ms(1);
 	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
-	sn_core_fork_prepare();
-	pid = fork();
-	if (pid == 0) {
-		sn_core_fork_child();
+	pid = unit_fork(NULL);
+	if (pid == 0)
 		_exit(cn->nr_out == 0 ? 0 : 1);
-	}
-	sn_core_fork_parent();
-	CHECK(waitpid(pid, &status, 0) == pid);
-	CHECK_EQUAL(status, 0);
+	unit_child_ends(pid);
 	unit_join(thread);
 }
 
@@ -555,7 +549,6 @@ UNIT_TEST(fork_at_any_moment)
 	threads[2] = unit_thread(cycler, NULL);
 	for (unsigned int i = 0; i < 300; i++) {
 		pid_t pid;
-		int status;
 
 		sn_core_fork_prepare();
 		seen[unit_state(FIRST + 1)]++;
@@ -566,8 +559,7 @@ UNIT_TEST(fork_at_any_moment)
 		}
 		sn_core_fork_parent();
 		CHECK(pid > 0);
-		CHECK(waitpid(pid, &status, 0) == pid);
-		CHECK_EQUAL(status, 0);
+		unit_child_ends(pid);
 	}
 	atomic_store(&stop, 1);
 	for (unsigned int i = 0; i < 3; i++)

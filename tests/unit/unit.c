@@ -473,6 +473,34 @@ void unit_sleep_ms(long ms)
 	nanosleep(&ts, NULL);
 }
 
+pid_t unit_fork(pthread_mutex_t *gate)
+{
+	pid_t pid;
+
+	sn_core_fork_prepare();
+	if (gate != NULL)
+		pthread_mutex_lock(gate);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (gate != NULL)
+		pthread_mutex_unlock(gate);
+	if (pid == 0) {
+		alarm(60);
+		sn_core_fork_child();
+	} else {
+		sn_core_fork_parent();
+	}
+	return pid;
+}
+
+void unit_child_ends(pid_t pid)
+{
+	int status;
+
+	CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK_EQUAL(status, 0);
+}
+
 pthread_t unit_thread(void *(*fn)(void *), void *arg)
 {
 	pthread_t thread;

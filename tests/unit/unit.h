@@ -125,6 +125,11 @@ int unit_offline(unsigned int node, enum sn_policy policy, int64_t timeout_ms,
 int unit_online(unsigned int node);
 enum sn_node_state unit_state(unsigned int node);
 void unit_sleep_ms(long ms);
+/* fork() within the core's handlers; the child has a minute.  `gate` (may be NULL): a lock of the
+ * test's own that must be free in the child. */
+pid_t unit_fork(pthread_mutex_t *gate);
+/* The child ends, and with 0. */
+void unit_child_ends(pid_t pid);
 pthread_t unit_thread(void *(*fn)(void *), void *arg);
 void *unit_join(pthread_t thread);
 /* Puts every free object into its slab: afterwards nr_out counts what the program holds. */
