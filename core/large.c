@@ -15,6 +15,7 @@
 
 #include "core.h"
 #include "rebind.h"
+#include "release.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -350,8 +351,13 @@ static struct sn_segment *span_take(struct sn_node *node)
 size_t sn_spans_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 {
 	struct sn_segment *stay = NULL, *span;
+	unsigned int turn;
 	size_t done = 0;
+	bool kept;
 
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	turn = sn_release_begin(node);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	while (done < max && (span = span_take(node)) != NULL) {
 		size_t room = span->info.room_pages;
 
@@ -360,16 +366,29 @@ size_t sn_spans_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 		else
 			list_push(&stay, span); /* one that stays does not keep the others */
 	}
+	kept = stay != NULL;
 	while (stay != NULL) {
 		span = stay;
 		list_remove(&stay, span);
 		span_keep(node, span);
 	}
+	sn_release_end(node, turn, kept);
 	return done << SN_PAGE_SHIFT;
+}
+
+/* Gives back a span that nobody else knows any more. */
+static void span_free_now(struct sn_node *node, struct sn_segment *span, unsigned int turn)
+{
+	bool done = span_release(node, span, NULL);
+
+	if (!done)
+		span_keep(node, span);
+	sn_release_end(node, turn, !done);
 }
 
 static void span_free(struct sn_node *node, struct sn_segment *span, const void *p)
 {
+	unsigned int turn = 0;
 	bool keep;
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
@@ -384,12 +403,14 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	if (keep) {
 		list_push(&node->cached_spans, span);
 		sn_counter_add(node->cached_span_pages, span->info.room_pages);
+	} else {
+		turn = sn_release_begin(node);
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	if (keep && sn_ageing_hook != NULL)
+	if (!keep)
+		span_free_now(node, span, turn);
+	else if (sn_ageing_hook != NULL)
 		sn_ageing_hook();
-	if (!keep && !span_release(node, span, NULL))
-		span_keep(node, span);
 }
 
 /* Grows or shrinks the block where it is. */

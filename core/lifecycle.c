@@ -37,6 +37,7 @@
 #include "migrate.h"
 #include "notifier.h"
 #include "rebind.h"
+#include "release.h"
 #include "table.h"
 #include "transition.h"
 
@@ -271,6 +272,7 @@ void sn_lifecycle_fork_child(void) SN_NO_THREAD_SAFETY
 	sn_callback_fork_child();
 	sn_notifier_fork_child();
 	sn_migrate_fork_child();
+	sn_releases_fork_child();
 	sn_movable_fork_child();
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];

@@ -15,6 +15,7 @@
 
 #include "drain.h"
 #include "meta.h"
+#include "release.h"
 #include "segment.h"
 
 #define UNIT_PAGES SN_PACE_MOST
@@ -336,6 +337,7 @@ uint64_t sn_migrate_bytes(struct sn_node *node)
 void sn_migrate_pass(struct sn_migration *m)
 {
 	void (*progress)(void *, uint64_t, uint64_t) = m->progress;
+	uint32_t kept = sn_releases_kept();
 
 	m->left_pages = m->proof_pages = m->proof_ns = 0;
 	if (sn_placement->move == NULL || sn_placement->query == NULL) {
@@ -355,6 +357,10 @@ void sn_migrate_pass(struct sn_migration *m)
 		walk_all(m, count_left, true, 0);
 		m->proof_ns = sn_now_ns() - begin;
 	}
+	/* Nobody saw what was being given back; if it came back, it may not have moved. */
+	sn_releases_await();
+	if (m->left_pages == 0 && sn_releases_kept() != kept)
+		m->left_pages = 1;
 	m->progress = progress;
 }
 

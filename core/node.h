@@ -107,6 +107,9 @@ struct sn_node {
 	struct sn_transition *transition; /* built once; see lifecycle.c */
 	/* Batches of pages that other nodes' migrations are moving here; see migrate.c. */
 	_Atomic uint32_t moves_in;
+	/* Memory that is being given back: changed under page_lock or at the end; see release.h. */
+	_Atomic uint32_t releases[2];
+	uint8_t release_turn SN_GUARDED_BY(&page_lock);
 
 	_Atomic uint64_t numa_hit, numa_miss, numa_foreign; /* objects, counted at refill */
 };

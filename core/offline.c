@@ -17,6 +17,7 @@
 #include "notifier.h"
 #include "pages.h"
 #include "rebind.h"
+#include "release.h"
 #include "stats.h"
 #include "table.h"
 
@@ -295,6 +296,7 @@ static int commit(struct sn_offline *o)
 	struct sn_node *node = o->node;
 
 	sn_offline_enter(o, SN_PHASE_COMMIT);
+	sn_releases_await();
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	if (sn_offline_cancelled(o)) {
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
@@ -336,6 +338,7 @@ static void offline_one(struct sn_offline *o)
 	sn_drain_release(o->node, &o->pace);
 	if (error == 0)
 		error = sn_offline_cancelled(o) ? sn_offline_fail_stopped(o) : sn_policy_apply(o);
+	sn_releases_await(); /* what stays of them is cached again */
 	if (error == 0 && o->request->policy != SN_MIGRATE)
 		error = sn_policy_move_off(o, nothing_cached(o->node));
 	if (error == 0) {

@@ -12,6 +12,7 @@
 #include "pages.h"
 
 #include "core.h"
+#include "release.h"
 
 #include <sys/mman.h>
 
@@ -454,11 +455,13 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
-/* Gives the pages of a run in hand back and makes a clean run of it; false: they stay (locked). */
-static bool purge_run(struct sn_node *node, struct sn_page *run)
+/* Gives the pages of a run in hand back and makes a clean run of it, which ends the release; false:
+ * they stay (locked). */
+static bool purge_run(struct sn_node *node, struct sn_page *run, unsigned int turn)
 {
 	if (sn_discard_memory(sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT)) {
 		insert_purged(node, run);
+		sn_release_end(node, turn, false);
 		return true;
 	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
@@ -466,6 +469,7 @@ static bool purge_run(struct sn_node *node, struct sn_page *run)
 	sn_counter_set(node->locked_memory, true);
 	run_insert(node, run, SN_PAGE_FREE_DIRTY);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	sn_release_end(node, turn, false); /* kept, yet it was in the map all the while */
 	return false;
 }
 
@@ -479,6 +483,7 @@ void sn_run_free(struct sn_page *run)
 {
 	struct sn_segment *segment = sn_segment_of(run);
 	struct sn_node *node = sn_node_of_segment(segment);
+	unsigned int turn = 0;
 	bool keep;
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
@@ -486,10 +491,12 @@ void sn_run_free(struct sn_page *run)
 	if (keep) {
 		run->fixed = 0;
 		run_insert(node, run, SN_PAGE_FREE_DIRTY);
+	} else {
+		turn = sn_release_begin(node);
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	if (!keep)
-		purge_run(node, run);
+		purge_run(node, run, turn);
 	else if (sn_ageing_hook != NULL)
 		sn_ageing_hook();
 }
@@ -504,8 +511,8 @@ void sn_pages_unfix(struct sn_node *node)
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
-/* Up to `max` pages of a dirty run, taken into hand. */
-static struct sn_page *take_to_purge(struct sn_node *node, size_t max)
+/* Up to `max` pages of a dirty run, taken into hand to be given back. */
+static struct sn_page *take_to_purge(struct sn_node *node, size_t max, unsigned int *turn)
 {
 	struct sn_page *run;
 
@@ -513,6 +520,8 @@ static struct sn_page *take_to_purge(struct sn_node *node, size_t max)
 	run = take_dirty(node);
 	if (run != NULL && run->npages > max)
 		run = run_cut(node, run, 0, max, SN_PAGE_FREE_DIRTY);
+	if (run != NULL)
+		*turn = sn_release_begin(node);
 	node->dirty_low = sn_min(node->dirty_low, node->dirty.pages);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	return run;
@@ -524,13 +533,14 @@ size_t sn_pages_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 
 	while (done < max) {
 		uint64_t begin = sn_pace_begin(pace);
-		struct sn_page *run = take_to_purge(node, sn_pace_pages(pace, max - done));
-		size_t npages;
+		size_t batch = sn_pace_pages(pace, max - done), npages;
+		unsigned int turn = 0;
+		struct sn_page *run = take_to_purge(node, batch, &turn);
 
 		if (run == NULL)
 			break;
 		npages = run->npages;
-		if (purge_run(node, run))
+		if (purge_run(node, run, turn))
 			done += npages;
 		sn_pace_end(pace, begin);
 	}
@@ -567,7 +577,7 @@ static void segment_unlink(struct sn_node *node, struct sn_segment *segment, str
 }
 
 /* Takes all segments that hold nothing out of lists and map, chained by info.next. */
-static struct sn_segment *take_whole(struct sn_node *node)
+static struct sn_segment *take_whole(struct sn_node *node, unsigned int *turn)
 {
 	struct sn_segment *segment, *next, *whole = NULL;
 
@@ -583,6 +593,7 @@ static struct sn_segment *take_whole(struct sn_node *node)
 		segment->info.next = whole;
 		whole = segment;
 	}
+	*turn = sn_release_begin(node);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	return whole;
 }
@@ -601,7 +612,9 @@ size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 {
 	size_t header = SN_HEADER_PAGES << SN_PAGE_SHIFT, done = 0;
 	uint64_t looking = sn_pace_begin(pace);
-	struct sn_segment *segment = take_whole(node), *next;
+	unsigned int turn;
+	struct sn_segment *segment = take_whole(node, &turn), *next;
+	bool kept = false;
 	int saved = errno;
 
 	sn_pace_end(pace, looking); /* page_lock was held */
@@ -613,6 +626,7 @@ size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 		/* With no lock held: closing a mapping waits for every page fault. */
 		if (!sn_discard_memory(segment, header)) {
 			segment_rejoin(node, segment); /* locked memory */
+			kept = true;
 			sn_pace_end(pace, begin);
 			continue;
 		}
@@ -624,6 +638,7 @@ size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 		sn_pace_end(pace, begin);
 		done++;
 	}
+	sn_release_end(node, turn, kept);
 	errno = saved;
 	return done << SN_SEG_SHIFT;
 }

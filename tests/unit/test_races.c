@@ -146,9 +146,83 @@ UNIT_TEST(purge_that_cannot_restore)
 	CHECK_EQUAL(sn_nodes[NODE]->nr_headers, 0);
 }
 
+/* --- memory that somebody is giving back, out of everybody's sight, while its node leaves --- */
+
+static _Thread_local bool gives_back;
+static _Atomic int giving_back, may_go_on, offline_done;
+static bool gives_in_vain;
+
+static int hold_discard(enum sn_fault_point point)
+{
+	if (point != SN_FAULT_DISCARD || !gives_back)
+		return 0;
+	if (atomic_exchange(&giving_back, 1) == 0)
+		until(&may_go_on);
+	return gives_in_vain ? -EINVAL : 0;
+}
+
+/* A block: frees it.  None: trims. */
+static void *give_back(void *p)
+{
+	gives_back = true;
+	if (p != NULL)
+		sn_free(p);
+	else
+		sn_segments_trim(sn_nodes[NODE], NULL);
+	gives_back = false;
+	return NULL;
+}
+
+static void *offline_now(void *result)
+{
+	unit_offline(NODE, SN_MIGRATE, -1, result);
+	atomic_store(&offline_done, 1);
+	return NULL;
+}
+
+static void leave_while_given_back(void *p)
+{
+	struct sn_lifecycle_result result;
+	pthread_t giver, leaver;
+
+	atomic_store(&giving_back, 0);
+	atomic_store(&may_go_on, 0);
+	atomic_store(&offline_done, 0);
+	sn_fault_hook = hold_discard;
+	giver = unit_thread(give_back, p);
+	until(&giving_back);
+	leaver = unit_thread(offline_now, &result);
+	unit_sleep_ms(20);
+	CHECK(!offline_done);
+	atomic_store(&may_go_on, 1);
+	unit_join(leaver);
+	CHECK_EQUAL(result.error, 0);
+	CHECK_EQUAL(unit_resident(NODE), 0);
+	unit_join(giver);
+	CHECK_EQUAL(unit_resident(NODE), 0);
+	sn_fault_hook = NULL;
+	unit_quiesce();
+	CHECK_EQUAL(unit_online(NODE), 0);
+}
+
+UNIT_TEST(offline_while_memory_is_given_back)
+{
+	unit_start(3);
+	for (unsigned int i = 0; i < 2; i++) {
+		gives_in_vain = i == 1;
+		/* A segment that holds nothing: its run is clean. */
+		sn_free(sn_malloc_node(MIB / 4, NODE));
+		sn_pages_purge(sn_nodes[NODE], SN_ALL_PAGES, NULL);
+		CHECK(unit_resident(NODE) > 0);
+		leave_while_given_back(NULL);
+		/* A span too long to be kept. */
+		leave_while_given_back(sn_malloc_node(64 * MIB, NODE));
+	}
+}
+
 /* --- an offline that begins while a rebalance still brings pages back --- */
 
-static _Atomic int moving, offline_done;
+static _Atomic int moving;
 
 static void *offline_thread(void *arg)
 {
@@ -561,6 +635,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(online_during_the_tail_of_an_offline),
 		cmocka_unit_test(purge_during_online),
 		cmocka_unit_test(purge_that_cannot_restore),
+		cmocka_unit_test(offline_while_memory_is_given_back),
 		cmocka_unit_test(offline_during_rebalance),
 		cmocka_unit_test(veto_of_the_stand_in),
 		cmocka_unit_test(join_and_the_opposite),
