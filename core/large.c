@@ -138,13 +138,15 @@ static bool span_extend(struct sn_node *node, struct sn_segment *span, size_t np
 	return true;
 }
 
-/* Gives pages behind the block back; they stay, and the room with them, when memory is locked. */
+/* Gives pages behind the block back; they stay, and the room with them, when memory is locked.  Nor
+ * may a huge page of the block's end reach there: nobody would give it back. */
 static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npages)
 	SN_EXCLUDES(&node->page_lock)
 {
 	size_t room = span->info.room_pages, len = (room - npages) << SN_PAGE_SHIFT;
 	char *tail = span_block(span) + (npages << SN_PAGE_SHIFT);
 
+	allow_huge_pages(tail, len, false);
 	if (!sn_discard_memory(tail, len))
 		return;
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);

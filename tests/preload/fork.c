@@ -282,9 +282,11 @@ static void handle(int sig, void (*fn)(int))
 /* As glibc's own test of this: the one thread of a process is interrupted inside malloc. */
 static void in_handler(void)
 {
-	pid_t parent = getpid(), pid = fork();
+	pid_t parent = getpid(), pid;
 	uint64_t seed = 1;
 
+	handle(SIGUSR1, fork_in_handler); /* the child may be faster */
+	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		for (int i = 0; i < 300; i++) {
@@ -294,7 +296,6 @@ static void in_handler(void)
 		}
 		_exit(0);
 	}
-	handle(SIGUSR1, fork_in_handler);
 	alarm(60);
 	while (waitpid(pid, NULL, WNOHANG) == 0)
 		for (int i = 0; i < 1000; i++)

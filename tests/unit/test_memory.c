@@ -3,6 +3,8 @@
  */
 #include "unit.h"
 
+#include <sys/mman.h>
+
 UNIT_TEST(class_tables)
 {
 	for (unsigned int c = 1; c <= SN_NR_CLASSES; c++) {
@@ -388,6 +390,42 @@ UNIT_TEST(populate_failures)
 	CHECK_EQUAL(unit_offline(FIRST + 1, SN_STRICT, -1, NULL), 0);
 }
 
+/* Pages of a stretch that have memory. */
+static size_t pages_present(char *from, size_t len)
+{
+	unsigned char present[4096];
+	size_t n = 0;
+
+	CHECK(len >> SN_PAGE_SHIFT <= sizeof(present));
+	CHECK(mincore(from, len, present) == 0);
+	for (size_t i = 0; i < len >> SN_PAGE_SHIFT; i++)
+		n += present[i] & 1;
+	return n;
+}
+
+/* What was cut off a span stays empty, though a huge page at the block's end would reach there. */
+UNIT_TEST(no_pages_behind_a_block)
+{
+	const size_t whole = 20 * MIB, shrunk = 9 * MIB + SN_PAGE_SIZE;
+	char *p;
+
+	unit_start(1);
+	for (size_t len = 8 * MIB; len < 16 * MIB; len += 3 * MIB / 4) {
+		p = sn_malloc(
+			whole); /* untouched: nothing is there that a huge page could not replace */
+		sn_free(p);
+		CHECK(sn_malloc(len) == p); /* the cached span, cut */
+		memset(p, 1, len);
+		CHECK_EQUAL(pages_present(p + len, whole - len), 0);
+		sn_free(p);
+		unit_quiesce();
+	}
+	p = sn_malloc(whole);
+	CHECK(sn_realloc(p, shrunk) == p);
+	memset(p, 1, shrunk);
+	CHECK_EQUAL(pages_present(p + shrunk, whole - shrunk), 0);
+}
+
 UNIT_TEST(cached_spans_make_way_for_small)
 {
 	size_t got = 0;
@@ -461,6 +499,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(realloc_keeps_contents),
 		cmocka_unit_test(spans_grow_and_shrink),
 		cmocka_unit_test(populate_failures),
+		cmocka_unit_test(no_pages_behind_a_block),
 		cmocka_unit_test(cached_spans_make_way_for_small),
 		cmocka_unit_test(pace_keeps_to_what_is_wanted),
 		cmocka_unit_test(purge_at_a_pace),
