@@ -7,11 +7,21 @@
 #include "thread.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define ASK_AGAIN_NS 5000000
+#define NAME_WORDS   4 /* 32 bytes, the last of them zero, as names of notifiers and caches have */
 
-/* Names, by node index; what `why` reads.  Written by whoever has the turn of the kind. */
-static const char *_Atomic running[SN_CALLBACK_KINDS][SN_MAX_NODES + 1];
+/*
+ * What runs, for `why`.  Written by whoever has the turn of the kind; the name is copied, because
+ * its owner may be gone, and another in its place, while somebody reads.  seq is odd while it is
+ * written: whoever reads looks again.
+ */
+static struct {
+	_Atomic uint32_t seq;
+	_Atomic uint32_t node; /* 0: nothing runs */
+	_Atomic uint64_t name[NAME_WORDS];
+} running[SN_CALLBACK_KINDS];
 static const char *const prefix[] = {"notifier", "reclaim of"};
 
 static _Thread_local bool in_callback SN_TLS;
@@ -43,6 +53,34 @@ void sn_turn_give(struct sn_turn *turn)
 		sn_futex_wake(&turn->word, 1);
 }
 
+static void set_running(enum sn_callback_kind kind, unsigned int node, const char *name)
+{
+	uint64_t words[NAME_WORDS] = {0};
+
+	strncpy((char *)words, name, sizeof(words) - 1);
+	atomic_fetch_add(&running[kind].seq, 1);
+	atomic_store(&running[kind].node, node);
+	for (unsigned int i = 0; i < NAME_WORDS; i++)
+		atomic_store(&running[kind].name[i], words[i]);
+	atomic_fetch_add(&running[kind].seq, 1);
+}
+
+/* The node that it runs for, 0 for none, and its name. */
+static unsigned int get_running(enum sn_callback_kind kind, char *name)
+{
+	uint64_t words[NAME_WORDS];
+	uint32_t seq, node;
+
+	do {
+		seq = atomic_load(&running[kind].seq);
+		node = atomic_load(&running[kind].node);
+		for (unsigned int i = 0; i < NAME_WORDS; i++)
+			words[i] = atomic_load(&running[kind].name[i]);
+	} while (seq % 2 != 0 || atomic_load(&running[kind].seq) != seq);
+	memcpy(name, words, sizeof(words));
+	return node;
+}
+
 void sn_callback_enter(struct sn_callback *call, enum sn_callback_kind kind, const char *name,
 		       unsigned int node)
 {
@@ -50,7 +88,7 @@ void sn_callback_enter(struct sn_callback *call, enum sn_callback_kind kind, con
 	call->node = node;
 	call->generation = generation;
 	call->internal = sn_internal_suspend();
-	atomic_store(&running[kind][node], name);
+	set_running(kind, node, name);
 	in_callback = true;
 }
 
@@ -62,7 +100,7 @@ bool sn_callback_leave(const struct sn_callback *call)
 	sn_internal_resume(call->internal);
 	/* In a forked child the turn, and with it the word, may be somebody else's by now. */
 	if (here)
-		atomic_store(&running[call->kind][call->node], NULL);
+		set_running(call->kind, 0, "");
 	return here;
 }
 
@@ -73,14 +111,13 @@ bool sn_in_callback(void)
 
 bool sn_callback_running(unsigned int node, char *text, size_t size)
 {
-	for (unsigned int kind = 0; kind < SN_CALLBACK_KINDS; kind++) {
-		const char *name = atomic_load(&running[kind][node]);
+	char name[NAME_WORDS * sizeof(uint64_t)];
 
-		if (name == NULL)
-			continue;
-		snprintf(text, size, "%s %s", prefix[kind], name);
-		return true;
-	}
+	for (unsigned int kind = 0; kind < SN_CALLBACK_KINDS; kind++)
+		if (get_running(kind, name) == node) {
+			snprintf(text, size, "%s %s", prefix[kind], name);
+			return true;
+		}
 	text[0] = '\0';
 	return false;
 }
@@ -94,7 +131,8 @@ void sn_callback_fork_child(void)
 {
 	generation++;
 	in_callback = false;
-	for (unsigned int kind = 0; kind < SN_CALLBACK_KINDS; kind++)
-		for (unsigned int n = 0; n <= SN_MAX_NODES; n++)
-			atomic_store(&running[kind][n], NULL);
+	for (unsigned int kind = 0; kind < SN_CALLBACK_KINDS; kind++) {
+		atomic_store(&running[kind].node, 0);
+		atomic_store(&running[kind].seq, 0);
+	}
 }

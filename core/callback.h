@@ -33,8 +33,8 @@ struct sn_callback {
 };
 
 /*
- * Around each call, made for a node.  `name` (of the notifier, of the cache) stays where it is as
- * long as the call lasts.  What the program allocates meanwhile is its own, not the library's.
+ * Around each call, made for a node, under the turn of its kind.  `name` is the notifier's or the
+ * cache's.  What the program allocates meanwhile is its own, not the library's.
  */
 void sn_callback_enter(struct sn_callback *call, enum sn_callback_kind kind, const char *name,
 		       unsigned int node);
