@@ -330,12 +330,19 @@ static bool make_room(struct sn_thread *self, unsigned int cache)
 	return n > 0;
 }
 
-/* Whether the tables that the thread uses now take objects of `home`. */
+/* Whether the tables that the thread uses now take objects of `home`.  A CPU whose threads only
+ * free gets its table here. */
 static bool accepted_here(const struct sn_thread *self, unsigned int home)
 {
-	const struct sn_table *table =
-		__atomic_load_n(&self->words[sn_thread_cpu(self)], __ATOMIC_ACQUIRE);
+	unsigned int cpu = sn_thread_cpu(self), target;
+	const struct sn_table *table = __atomic_load_n(&self->words[cpu], __ATOMIC_ACQUIRE);
 
+	if (sn_unlikely(table == &sn_empty_table) && cpu < sn_nr_cpus) {
+		target = sn_node_target(sn_set_home(self->set, cpu));
+		if (target != SN_NODE_NONE && sn_table_at(target, cpu) == NULL)
+			sn_table_ensure(self->set, cpu);
+		table = __atomic_load_n(&self->words[cpu], __ATOMIC_ACQUIRE);
+	}
 	return table->node != 0 &&
 	       table->node == atomic_load_explicit(&sn_standin[home], memory_order_relaxed);
 }
@@ -358,7 +365,7 @@ static void free_object(struct sn_thread *self, void *p, unsigned int home, unsi
 		direct_free(p, node, cache);
 		return;
 	}
-	if (home != SN_NODE_INTERNAL && self->ready && self->internal == 0) {
+	if (home != SN_NODE_INTERNAL && self->internal == 0 && sn_thread_setup(self)) {
 		if (push_many(self, cache, &p, 1, home) == 1)
 			return;
 		if (accepted_here(self, home)) {

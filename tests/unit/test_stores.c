@@ -237,6 +237,35 @@ static void alien_round(unsigned int n, bool expect)
 	CHECK_EQUAL(sn_alien_of(FIRST, FIRST + 1, cache) != NULL, expect);
 }
 
+/* Threads that never allocate have arrays, too, on whatever CPU they are. */
+
+#define FREED 100
+
+static void *only_frees(void *objects)
+{
+	void **p = objects;
+	uint64_t before;
+
+	/* The first may find arrays that hold nothing yet, and grow. */
+	sn_free(p[0]);
+	before = sn_tables_count(FIRST, sn_size_class(64));
+	CHECK(before > 0);
+	for (unsigned int i = 1; i < FREED; i++)
+		sn_free(p[i]);
+	CHECK(sn_tables_count(FIRST, sn_size_class(64)) > before + FREED / 2);
+	return NULL;
+}
+
+UNIT_TEST(threads_that_only_free)
+{
+	void *p[FREED];
+
+	unit_start(1);
+	for (unsigned int i = 0; i < FREED; i++)
+		p[i] = sn_malloc_node(64, FIRST); /* past the arrays: none exists yet */
+	unit_join(unit_thread(only_frees, p));
+}
+
 UNIT_TEST(alien_caches)
 {
 	unsigned int cache;
@@ -636,6 +665,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(bias_goes_and_comes),
 		cmocka_unit_test(tables_close_under_threads),
 		cmocka_unit_test(no_object_is_doubled),
+		cmocka_unit_test(threads_that_only_free),
 		cmocka_unit_test(alien_caches),
 		cmocka_unit_test(statistics_are_exact_when_quiet),
 		cmocka_unit_test(object_caches),
