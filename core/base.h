@@ -42,8 +42,19 @@
 #define SN_HIDDEN	 __attribute__((visibility("hidden")))
 #define SN_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define sn_min(a, b) ((a) < (b) ? (a) : (b))
-#define sn_max(a, b) ((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once. */
+#define sn_min(a, b)                                                                               \
+	__extension__({                                                                            \
+		__auto_type a_ = (a);                                                              \
+		__auto_type b_ = (b);                                                              \
+		a_ < b_ ? a_ : b_;                                                                 \
+	})
+#define sn_max(a, b)                                                                               \
+	__extension__({                                                                            \
+		__auto_type a_ = (a);                                                              \
+		__auto_type b_ = (b);                                                              \
+		a_ > b_ ? a_ : b_;                                                                 \
+	})
 
 /*
  * Counters that are changed under a lock and read by statistics without it: one plain store, which

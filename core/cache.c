@@ -29,7 +29,7 @@
 /* Empty slabs that (cache, node) keeps, so that a program at a boundary does not build and
  * destroy one again and again. */
 #define FREE_SLABS_KEPT 1
-#define DESTROY_MAX	16
+#define PUT_AHEAD	8 /* objects, that put_slabs() looks ahead */
 
 struct sn_cache sn_caches[SN_MAX_CACHES];
 _Atomic unsigned int sn_cache_end;
@@ -150,13 +150,21 @@ unsigned int sn_cache_refill(struct sn_node *node, unsigned int index, void **ob
 	}
 }
 
+/* Objects that were allocated together are often freed together: neighbours of one slab have the
+ * look at its lists in common, and the descriptors of the next are fetched meanwhile. */
 static void put_slabs(struct sn_cache_node *cn, const struct sn_cache *cache, void **objects,
 		      unsigned int n) SN_REQUIRES(&cn->list_lock)
 {
-	for (unsigned int i = 0; i < n; i++) {
+	for (unsigned int i = 0; i < n;) {
 		struct sn_page *slab = sn_slab_head(objects[i]);
+		uintptr_t begin = (uintptr_t)sn_page_address(slab);
+		size_t len = (size_t)slab->npages << SN_PAGE_SHIFT;
 
-		sn_slab_put(slab, cache, objects[i]);
+		do {
+			if (i + PUT_AHEAD < n)
+				__builtin_prefetch(sn_page_of(objects[i + PUT_AHEAD]), 1);
+			sn_slab_put(slab, cache, objects[i++]);
+		} while (i < n && (uintptr_t)objects[i] - begin < len);
 		sn_slab_relist(cn, slab);
 	}
 	sn_counter_sub(cn->nr_out, n);
@@ -290,12 +298,14 @@ static void choose_slab(struct sn_cache *cache)
 	cache->slab_objects = (uint16_t)((pages << SN_PAGE_SHIFT) / cache->size);
 }
 
-/* Entries of an array cache, by object size: a table whose arrays are all full holds 2.6 MiB. */
+/* Entries of an array cache, by object size, some 60 KiB worth of small ones: a table whose arrays
+ * are all full holds 2.9 MiB. */
 static uint16_t choose_limit(size_t size)
 {
 	static const struct {
 		uint16_t size, limit;
-	} limits[] = {{256, SN_ARRAY_MAX}, {512, 128}, {1024, 64}, {4096, 32}, {16384, 12}};
+	} limits[] = {{64, SN_ARRAY_MAX}, {128, 480}, {256, 240}, {512, 128},
+		      {1024, 64},	  {4096, 32}, {16384, 12}};
 
 	for (size_t i = 0; i < SN_ARRAY_SIZE(limits); i++)
 		if (size <= limits[i].size)
@@ -303,10 +313,12 @@ static uint16_t choose_limit(size_t size)
 	return 6;
 }
 
-/* Arrays that the shared store has room for. */
-static unsigned int choose_shared(size_t size)
+/* Entries of the shared store: eight arrays' worth, fewer where objects are large or very many. */
+static uint16_t choose_shared(size_t size, unsigned int array_limit)
 {
-	return size <= 1024 ? SN_SHARED_ARRAYS : size <= 4096 ? 4 : 2;
+	unsigned int arrays = size <= 1024 ? 8 : size <= 4096 ? 4 : 2;
+
+	return (uint16_t)sn_min(arrays * array_limit, (unsigned int)SN_STORE_MAX);
 }
 
 static void cache_init(unsigned int index, size_t size, size_t align, void (*ctor)(void *))
@@ -322,7 +334,7 @@ static void cache_init(unsigned int index, size_t size, size_t align, void (*cto
 	cache->reciprocal = (((uint64_t)1 << 40) + size - 1) / size;
 	choose_slab(cache);
 	cache->array_limit = choose_limit(size);
-	cache->shared_limit = (uint16_t)(choose_shared(size) * cache->array_limit);
+	cache->shared_limit = choose_shared(size, cache->array_limit);
 	cache->in_use = 1;
 }
 

@@ -21,11 +21,9 @@
 /* The most objects that pass between an array cache and a store at once. */
 #define SN_BATCH_MAX 128
 
-/* The most entries of an array cache, the most arrays' worth of a shared store: any store holds at
- * most SN_STORE_MAX objects of a cache. */
-#define SN_ARRAY_MAX	 240
-#define SN_SHARED_ARRAYS 8
-#define SN_STORE_MAX	 (SN_SHARED_ARRAYS * SN_ARRAY_MAX)
+/* The most entries of an array cache, and of any store of a cache. */
+#define SN_ARRAY_MAX 1000
+#define SN_STORE_MAX 1920
 
 struct sn_movable;
 

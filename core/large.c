@@ -24,7 +24,8 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
-/* Cached spans of a node, in pages: beyond this a freed span goes back at once. */
+/* Cached spans of a node, in pages: a freed span that is too much for this, and for an eighth of
+ * what large blocks hold, goes back at once. */
 #define CACHED_MAX_PAGES ((size_t)8192)
 
 static void count_block(struct sn_node *node, size_t npages, bool born)
@@ -388,6 +389,17 @@ static void span_free_now(struct sn_node *node, struct sn_segment *span, unsigne
 	sn_release_end(node, turn, !done);
 }
 
+/* Whether a free span is worth its pages. */
+static bool span_is_kept(const struct sn_node *node, const struct sn_segment *span)
+	SN_REQUIRES(&node->page_lock)
+{
+	size_t most = sn_max(CACHED_MAX_PAGES, sn_counter_read(node->large_pages) / 8);
+
+	return sn_node_in_service(node) && !sn_counter_read(span->info.displaced) &&
+	       span->info.block_first == SN_HEADER_PAGES &&
+	       node->cached_span_pages + span->info.room_pages <= most;
+}
+
 static void span_free(struct sn_node *node, struct sn_segment *span, const void *p)
 {
 	unsigned int turn = 0;
@@ -399,9 +411,7 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	count_block(node, span->info.block_pages, false);
 	span->info.block_pages = 0;
 	list_remove(&node->segments, span);
-	keep = sn_node_in_service(node) && !sn_counter_read(span->info.displaced) &&
-	       span->info.block_first == SN_HEADER_PAGES &&
-	       node->cached_span_pages + span->info.room_pages <= CACHED_MAX_PAGES;
+	keep = span_is_kept(node, span);
 	if (keep) {
 		list_push(&node->cached_spans, span);
 		sn_counter_add(node->cached_span_pages, span->info.room_pages);
@@ -548,7 +558,7 @@ static struct sn_page *block_run(const void *p)
 
 	if (sn_segmap_entry(p) & SN_SEG_CONTINUED || sn_page_number(p) < SN_HEADER_PAGES)
 		return NULL;
-	run = sn_page_at(sn_segment_of(p), sn_page_number(p));
+	run = sn_page_of(p);
 	if (__atomic_load_n(&run->kind, __ATOMIC_RELAXED) != SN_PAGE_BLOCK ||
 	    (uintptr_t)p % SN_PAGE_SIZE != 0)
 		return NULL;

@@ -123,6 +123,12 @@ static inline struct sn_page *sn_page_at(struct sn_segment *segment, size_t numb
 	return &segment->page[number - SN_HEADER_PAGES];
 }
 
+/* The descriptor of the page that p lies in, behind a segment's header. */
+static inline struct sn_page *sn_page_of(const void *p)
+{
+	return sn_page_at(sn_segment_of(p), sn_page_number(p));
+}
+
 static inline size_t sn_page_index(const struct sn_page *page)
 {
 	const struct sn_segment *segment = sn_segment_of(page);

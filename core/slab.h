@@ -41,7 +41,7 @@ bool sn_slab_object_is_free(struct sn_page *slab, const struct sn_cache *cache, 
 /* The slab that a pointer into a slab page lies in. */
 static inline struct sn_page *sn_slab_head(const void *p)
 {
-	struct sn_page *page = sn_page_at(sn_segment_of(p), sn_page_number(p));
+	struct sn_page *page = sn_page_of(p);
 
 	return page - sn_counter_read(page->head);
 }

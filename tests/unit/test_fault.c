@@ -22,7 +22,7 @@
 
 #define NODES	     3
 #define NODE	     (FIRST + 1)
-#define FIRST_PASSES 8 /* and the last one */
+#define FIRST_PASSES 8u /* and the last one */
 #define MAX_HELD     1024
 
 struct operation {
