@@ -28,7 +28,7 @@ static void *internal_alloc(unsigned int cache)
 static void *pop(struct sn_thread *self, unsigned int cache)
 {
 	if (sn_rseq_enabled)
-		return sn_rseq_pop(self->words, SN_SLOT(cache));
+		return sn_rseq_pop(self->words, cache);
 	return sn_locked_pop(self, cache);
 }
 
@@ -38,8 +38,7 @@ static unsigned int push_many(struct sn_thread *self, unsigned int cache, void *
 	if (sn_fault(SN_FAULT_TABLE_PUT) != 0)
 		return 0;
 	if (sn_rseq_enabled)
-		return sn_rseq_push_many(self->words, SN_SLOT(cache), objects, n,
-					 &sn_standin[home]);
+		return sn_rseq_push_many(self->words, cache, objects, n, &sn_standin[home]);
 	return sn_locked_push_many(self, cache, objects, n, home);
 }
 
@@ -47,7 +46,7 @@ static unsigned int pop_many(struct sn_thread *self, unsigned int cache, void **
 			     unsigned int n)
 {
 	if (sn_rseq_enabled)
-		return sn_rseq_pop_many(self->words, SN_SLOT(cache), objects, n);
+		return sn_rseq_pop_many(self->words, cache, objects, n);
 	return sn_locked_pop_many(self, cache, objects, n);
 }
 
@@ -219,6 +218,14 @@ SN_NOINLINE void *sn_alloc_slow(unsigned int cache)
 	return sn_likely(p != NULL) ? p : alloc_or_errno(cache);
 }
 
+/* Sizes above SN_SMALL_MAX, and all of a thread whose gates are shut. */
+SN_NOINLINE void *sn_malloc_beyond(size_t size)
+{
+	if (sn_likely(size <= SN_CLASS_MAX))
+		return sn_alloc_cache(sn_size_class(size));
+	return sn_alloc_large(size, SN_PAGE_SIZE, false);
+}
+
 static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
 {
 	for (bool reclaimed = false;;) {
@@ -343,8 +350,7 @@ static bool accepted_here(const struct sn_thread *self, unsigned int home)
 			sn_table_ensure(self->set, cpu);
 		table = __atomic_load_n(&self->words[cpu], __ATOMIC_ACQUIRE);
 	}
-	return table->node != 0 &&
-	       table->node == atomic_load_explicit(&sn_standin[home], memory_order_relaxed);
+	return table->node == atomic_load_explicit(&sn_standin[home], memory_order_relaxed);
 }
 
 /* Hardened: back to its slab, which notices what is not an allocated object's start.  Objects of
@@ -366,6 +372,7 @@ static void free_object(struct sn_thread *self, void *p, unsigned int home, unsi
 		return;
 	}
 	if (home != SN_NODE_INTERNAL && self->internal == 0 && sn_thread_setup(self)) {
+		sn_thread_open(self); /* for the window, which may be younger than the thread */
 		if (push_many(self, cache, &p, 1, home) == 1)
 			return;
 		if (accepted_here(self, home)) {
@@ -427,16 +434,14 @@ SN_NOINLINE void sn_free_slow(void *p)
 
 /* --- the rest of the family -------------------------------------------------------------- */
 
-void *sn_calloc(size_t size)
+SN_NOINLINE void *sn_calloc_slow(size_t size)
 {
 	void *p;
 
 	if (size > SN_CLASS_MAX)
 		return sn_alloc_large(size, SN_PAGE_SIZE, true);
 	p = sn_alloc_cache(sn_size_class(size));
-	if (p != NULL)
-		memset(p, 0, size);
-	return p;
+	return p != NULL ? memset(p, 0, size) : NULL;
 }
 
 unsigned int sn_home_of(const void *p)
@@ -456,12 +461,6 @@ size_t sn_usable_size(const void *p)
 	return cache != 0 ? sn_caches[cache].size : sn_large_size(p);
 }
 
-/* Worth staying: the object keeps at least half of its room in use. */
-static bool fits_in_place(size_t have, size_t size)
-{
-	return size <= have && (size >= have / 2 || have <= 32);
-}
-
 /* A block that stays keeps its sample, one that has moved is a new allocation. */
 static SN_COLD void *resize_sampled(void *p, size_t have, size_t size)
 {
@@ -477,12 +476,12 @@ static SN_COLD void *resize_sampled(void *p, size_t have, size_t size)
 	return q;
 }
 
-void *sn_realloc(void *p, size_t size)
+SN_NOINLINE void *sn_realloc_slow(void *p, size_t size)
 {
 	size_t have = sn_usable_size(p);
 	void *q;
 
-	if (fits_in_place(have, size))
+	if (sn_fits_in_place(have, size))
 		return p;
 	if (have > SN_CLASS_MAX && size > SN_CLASS_MAX) {
 		q = sn_unlikely(sn_sites_on) ? resize_sampled(p, have, size)
@@ -500,14 +499,7 @@ void *sn_realloc(void *p, size_t size)
 
 void *sn_memalign(size_t align, size_t size)
 {
-	size = sn_max(size, (size_t)1);
-	if (align <= 16)
-		return sn_malloc(size);
-	if (size <= SN_CLASS_MAX && align <= SN_PAGE_SIZE) {
-		/* Objects lie at multiples of their size from a page border. */
-		for (unsigned int c = sn_size_class(sn_max(size, align)); c <= SN_NR_CLASSES; c++)
-			if (sn_class_size[c] % align == 0)
-				return sn_alloc_cache(c);
-	}
+	if (size <= SN_CLASS_MAX && align <= SN_PAGE_SIZE)
+		return sn_malloc(sn_aligned_size(align, size));
 	return sn_alloc_large(size, sn_max(align, SN_PAGE_SIZE), false);
 }

@@ -65,15 +65,13 @@ SN_INLINE void sn_biased_leave(struct sn_bias *bias)
 SN_INLINE void *sn_biased_pop(struct sn_thread *self, unsigned int cache)
 {
 	struct sn_table *table = self->own;
-	struct sn_slot *slot;
 	void *object;
 
 	if (table == NULL || !sn_biased_enter(sn_table_bias(table)))
 		return NULL;
-	slot = sn_table_slot(table, cache);
-	object = *slot->top;
+	object = *table->top[cache];
 	if (sn_likely(object != NULL))
-		sn_counter_sub(slot->top, 1);
+		sn_counter_sub(table->top[cache], 1);
 	sn_biased_leave(sn_table_bias(table));
 	return object;
 }
@@ -82,17 +80,15 @@ SN_INLINE bool sn_biased_push(struct sn_thread *self, unsigned int cache, void *
 			      unsigned int home)
 {
 	struct sn_table *table = self->own;
-	struct sn_slot *slot;
 	bool done = false;
 
 	if (table == NULL || !sn_biased_enter(sn_table_bias(table)))
 		return false;
-	slot = sn_table_slot(table, cache);
 	if (sn_likely(atomic_load_explicit(&sn_standin[home], memory_order_relaxed) ==
 			      table->node &&
-		      slot->top < __atomic_load_n(&slot->end, __ATOMIC_ACQUIRE))) {
-		slot->top[1] = object;
-		sn_counter_add(slot->top, 1);
+		      table->top[cache] < __atomic_load_n(&table->end[cache], __ATOMIC_ACQUIRE))) {
+		table->top[cache][1] = object;
+		sn_counter_add(table->top[cache], 1);
 		done = true;
 	}
 	sn_biased_leave(sn_table_bias(table));

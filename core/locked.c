@@ -86,15 +86,13 @@ void *sn_locked_pop(struct sn_thread *self, unsigned int cache)
 {
 	bool owned;
 	struct sn_table *table = enter_table(self, &owned);
-	struct sn_slot *slot;
 	void *object;
 
 	if (table == NULL)
 		return NULL;
-	slot = sn_table_slot(table, cache);
-	object = *slot->top;
+	object = *table->top[cache];
 	if (object != NULL)
-		sn_counter_sub(slot->top, 1);
+		sn_counter_sub(table->top[cache], 1);
 	leave_table(table, owned);
 	return object;
 }
@@ -104,15 +102,13 @@ unsigned int sn_locked_pop_many(struct sn_thread *self, unsigned int cache, void
 {
 	bool owned;
 	struct sn_table *table = enter_table(self, &owned);
-	struct sn_slot *slot;
 	unsigned int n = 0;
 
 	if (table == NULL)
 		return 0;
-	slot = sn_table_slot(table, cache);
-	while (n < want && *slot->top != NULL) {
-		objects[n++] = *slot->top;
-		sn_counter_sub(slot->top, 1);
+	while (n < want && *table->top[cache] != NULL) {
+		objects[n++] = *table->top[cache];
+		sn_counter_sub(table->top[cache], 1);
 	}
 	leave_table(table, owned);
 	return n;
@@ -128,12 +124,11 @@ unsigned int sn_locked_push_many(struct sn_thread *self, unsigned int cache, voi
 	if (table == NULL)
 		return 0;
 	if (atomic_load_explicit(&sn_standin[home], memory_order_relaxed) == table->node) {
-		struct sn_slot *slot = sn_table_slot(table, cache);
-		void **end = __atomic_load_n(&slot->end, __ATOMIC_ACQUIRE);
+		void **end = __atomic_load_n(&table->end[cache], __ATOMIC_ACQUIRE);
 
-		while (n < count && slot->top < end) {
-			sn_counter_set(slot->top[1], objects[n++]); /* statistics read it */
-			sn_counter_add(slot->top, 1);
+		while (n < count && table->top[cache] < end) {
+			sn_counter_set(table->top[cache][1], objects[n++]); /* statistics read it */
+			sn_counter_add(table->top[cache], 1);
 		}
 	}
 	leave_table(table, owned);

@@ -33,6 +33,10 @@ void sn_rseq_forbid_fence(void);
 /* The CPU of the calling thread as rseq sees it, negative when not registered. */
 int sn_rseq_cpu(void);
 
+/* What the sequences know of a table: its header begins with the node, tops stand from its start
+ * and ends from here on, both by cache. */
+#define SN_RSEQ_ENDS 2048
+
 #if defined(__x86_64__) && !defined(SLABNODE_LOCKED_ONLY)
 #define SLABNODE_RSEQ_INSIDE
 #include "arch/x86_64/rseq.h"
@@ -40,32 +44,33 @@ int sn_rseq_cpu(void);
 #else
 /* No sequences on this architecture: sn_rseq_enabled stays false and nobody calls these. */
 #define SN_HAVE_RSEQ 0
-SN_INLINE void *sn_rseq_pop(void *const *words, size_t slot)
+SN_INLINE void *sn_rseq_pop(void *const *words, size_t cache)
 {
-	(void)words, (void)slot;
+	(void)words, (void)cache;
 	return NULL;
 }
-SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *standin)
+SN_INLINE bool sn_rseq_push(void *const *words, unsigned int home, const uint8_t *pages,
+			    size_t page, void *object)
 {
-	(void)words, (void)slot, (void)object, (void)standin;
+	(void)words, (void)home, (void)pages, (void)page, (void)object;
 	return false;
 }
-SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t slot, void **objects,
+SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t cache, void **objects,
 					size_t want)
 {
-	(void)words, (void)slot, (void)objects, (void)want;
+	(void)words, (void)cache, (void)objects, (void)want;
 	return 0;
 }
-SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t slot, void *const *objects,
+SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t cache, void *const *objects,
 					 size_t count, const void *standin)
 {
-	(void)words, (void)slot, (void)objects, (void)count, (void)standin;
+	(void)words, (void)cache, (void)objects, (void)count, (void)standin;
 	return 0;
 }
-SN_INLINE bool sn_rseq_install(void *const *words, size_t slot, const void *want_table,
+SN_INLINE bool sn_rseq_install(void *const *words, size_t cache, const void *want_table,
 			       const void *expected, const void *array)
 {
-	(void)words, (void)slot, (void)want_table, (void)expected, (void)array;
+	(void)words, (void)cache, (void)want_table, (void)expected, (void)array;
 	return false;
 }
 #endif

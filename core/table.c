@@ -62,7 +62,8 @@ bool sn_tables_init(unsigned int nr_cpus, unsigned int nr_shards, const uint8_t 
 	for (unsigned int c = 1; c <= SN_NR_CLASSES; c++)
 		array_start[c + 1] = array_start[c] + 1 + sn_caches[c].array_limit;
 	for (unsigned int c = 1; c < SN_MAX_CACHES; c++)
-		sn_table_slot(&sn_empty_table, c)->top = no_array;
+		sn_empty_table.top[c] = no_array;
+	sn_empty_table.node = SN_NODE_EMPTY;
 	return mprotect(&sn_empty_table, sizeof(sn_empty_table), PROT_READ) == 0 || errno != 0;
 }
 
@@ -147,15 +148,14 @@ static struct sn_table *table_build(unsigned int node, unsigned int cpu)
 	table->node = (uint8_t)node;
 	table->cpu = (uint16_t)cpu;
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
-		struct sn_slot *slot = sn_table_slot(table, c);
-
-		slot->top = c <= SN_NR_CLASSES ? array_base(table, c) : no_array;
+		table->top[c] = c <= SN_NR_CLASSES ? array_base(table, c) : no_array;
 		if (c <= SN_NR_CLASSES)
-			slot->end = slot->top +
-				    sn_min(sn_max(sn_caches[c].array_limit / 4, 2), FIRST_LIMIT);
+			table->end[c] =
+				table->top[c] +
+				sn_min(sn_max(sn_caches[c].array_limit / 4, 2), FIRST_LIMIT);
 	}
 	for (unsigned int c = sn_cache_end; c < SN_MAX_CACHES; c++)
-		sn_table_slot(table, c)->top = no_array;
+		table->top[c] = no_array;
 	return table;
 }
 
@@ -235,15 +235,15 @@ int sn_tables_fence(void)
 
 /* Takes up to SN_BATCH_MAX entries out of a table that no word names; the lock keeps two
  * drains (an offline's and the reaper's) apart, and stragglers of the locked mode. */
-static unsigned int take_entries(struct sn_table *table, struct sn_slot *slot, void **objects)
+static unsigned int take_entries(struct sn_table *table, unsigned int cache, void **objects)
 	SN_REQUIRES(&sn_batch_lock)
 {
 	unsigned int n = 0;
 
 	sn_table_lock(table);
-	while (n < SN_BATCH_MAX && *slot->top != NULL) {
-		objects[n++] = *slot->top;
-		sn_counter_sub(slot->top, 1);
+	while (n < SN_BATCH_MAX && *table->top[cache] != NULL) {
+		objects[n++] = *table->top[cache];
+		sn_counter_sub(table->top[cache], 1);
 	}
 	sn_table_unlock(table);
 	return n;
@@ -253,7 +253,7 @@ static unsigned int take_entries(struct sn_table *table, struct sn_slot *slot, v
  * may just be writing there. */
 static bool slot_empty(struct sn_table *table, unsigned int cache)
 {
-	void **top = sn_counter_read(sn_table_slot(table, cache)->top);
+	void **top = sn_counter_read(table->top[cache]);
 
 	return cache <= SN_NR_CLASSES ? top == array_base(table, cache)
 				      : sn_counter_read(*top) == NULL;
@@ -261,7 +261,6 @@ static bool slot_empty(struct sn_table *table, unsigned int cache)
 
 static uint64_t drain_slot(struct sn_table *table, unsigned int cache, bool to_slabs)
 {
-	struct sn_slot *slot = sn_table_slot(table, cache);
 	void *objects[SN_BATCH_MAX];
 	uint64_t total = 0;
 	unsigned int n;
@@ -270,7 +269,7 @@ static uint64_t drain_slot(struct sn_table *table, unsigned int cache, bool to_s
 		return 0;
 	do {
 		sn_lock_acquire(&sn_batch_lock, SN_RANK_BATCH);
-		n = take_entries(table, slot, objects);
+		n = take_entries(table, cache, objects);
 		sn_cache_give_back(cache, objects, n, to_slabs);
 		sn_lock_release(&sn_batch_lock, SN_RANK_BATCH);
 		total += n;
@@ -355,7 +354,7 @@ static bool table_empty(struct sn_table *table)
 /* `misses` counts refills and flushes since the last round: a table without any is idle. */
 static bool table_idle(struct sn_table *table)
 {
-	return __atomic_load_n(&table->misses, __ATOMIC_RELAXED) == 0 && !table_empty(table);
+	return sn_counter_read(sn_table_bias(table)->misses) == 0 && !table_empty(table);
 }
 
 static uint64_t reap_table(struct sn_table *table, unsigned int everything)
@@ -385,7 +384,7 @@ static void begin_round(unsigned int node)
 		struct sn_table *table = sn_table_at(node, cpu);
 
 		if (table != NULL)
-			__atomic_store_n(&table->misses, 0, __ATOMIC_RELAXED);
+			sn_counter_set(sn_table_bias(table)->misses, 0);
 	}
 }
 
@@ -416,31 +415,29 @@ bool sn_tables_cached(void)
 unsigned int sn_table_grow(struct sn_table *table, unsigned int cache)
 {
 	unsigned int limit = sn_caches[cache].array_limit;
-	struct sn_slot *slot = sn_table_slot(table, cache);
 	void **base, **end;
 	unsigned int have;
 
 	if (table == &sn_empty_table)
 		return 0;
 	if (cache > SN_NR_CLASSES)
-		return sn_counter_read(slot->end) == NULL ? 0 : limit;
+		return sn_counter_read(table->end[cache]) == NULL ? 0 : limit;
 	base = array_base(table, cache);
-	end = __atomic_load_n(&slot->end, __ATOMIC_RELAXED);
+	end = __atomic_load_n(&table->end[cache], __ATOMIC_RELAXED);
 	have = sn_min((unsigned int)(end - base) * 2, limit);
 	/* Several threads may do this at once: each stores a value within the array, and more
 	 * room than another thought of is no harm. */
-	__atomic_store_n(&slot->end, base + have, __ATOMIC_RELAXED);
-	sn_counter_add(table->misses, 1);
+	__atomic_store_n(&table->end[cache], base + have, __ATOMIC_RELAXED);
+	sn_counter_add(sn_table_bias(table)->misses, 1);
 	return have;
 }
 
 void sn_table_install(struct sn_table *table, unsigned int cache, void *const *words)
 {
-	struct sn_slot *slot = sn_table_slot(table, cache);
 	unsigned int limit = sn_caches[cache].array_limit;
 	void **array;
 
-	if (table == &sn_empty_table || sn_counter_read(slot->top) != no_array ||
+	if (table == &sn_empty_table || sn_counter_read(table->top[cache]) != no_array ||
 	    sn_fault(SN_FAULT_ARRAY) != 0)
 		return;
 	array = sn_meta_alloc((limit + 1) * sizeof(*array), 64);
@@ -450,34 +447,33 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 	 * two the cache may be closed for the table's node: the end waits in the first entry. */
 	array[1] = array + limit;
 	if (sn_rseq_enabled) {
-		if (!sn_rseq_install(words, SN_SLOT(cache), table, no_array, array))
+		if (!sn_rseq_install(words, cache, table, no_array, array))
 			return;
 	} else {
 		sn_table_lock(table);
-		if (slot->top != no_array)
+		if (table->top[cache] != no_array)
 			array = NULL;
 		else
-			__atomic_store_n(&slot->top, array, __ATOMIC_RELEASE);
+			__atomic_store_n(&table->top[cache], array, __ATOMIC_RELEASE);
 		sn_table_unlock(table);
 		if (array == NULL)
 			return;
 	}
 	sn_lock_acquire(&sn_tables_lock, SN_RANK_TABLES);
 	if (!slot_closed(table->node, cache))
-		__atomic_store_n(&slot->end, array + limit, __ATOMIC_RELEASE);
+		__atomic_store_n(&table->end[cache], array + limit, __ATOMIC_RELEASE);
 	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
 }
 
 static uint64_t close_slot(struct sn_table *table, unsigned int cache)
 {
-	struct sn_slot *slot = sn_table_slot(table, cache);
 	uint64_t total = drain_one_cache(table, cache);
 
 	/* No word names the table now, so nobody uses the slot.  Emptied, its top is its base; the
 	 * end is kept in the first entry until the slot is opened. */
-	if (slot->end != NULL) {
-		sn_counter_set(slot->top[1], (void *)slot->end);
-		sn_counter_set(slot->end, NULL);
+	if (table->end[cache] != NULL) {
+		sn_counter_set(table->top[cache][1], (void *)table->end[cache]);
+		sn_counter_set(table->end[cache], NULL);
 	}
 	return total;
 }
@@ -498,15 +494,14 @@ void sn_tables_open_cache(unsigned int node, unsigned int cache)
 	closed_caches[node][cache / 64] &= ~((uint64_t)1 << cache % 64);
 	for (unsigned int cpu = 0; cpu < sn_nr_cpus; cpu++) {
 		struct sn_table *table = sn_table_at(node, cpu);
-		struct sn_slot *slot = table == NULL ? NULL : sn_table_slot(table, cache);
 		void **top;
 
-		if (slot == NULL || __atomic_load_n(&slot->end, __ATOMIC_RELAXED) != NULL)
+		if (table == NULL || __atomic_load_n(&table->end[cache], __ATOMIC_RELAXED) != NULL)
 			continue;
 		/* Nobody gives to the slot: an array that it has, or just gets, is empty. */
-		top = __atomic_load_n(&slot->top, __ATOMIC_ACQUIRE);
+		top = __atomic_load_n(&table->top[cache], __ATOMIC_ACQUIRE);
 		if (top != no_array)
-			__atomic_store_n(&slot->end, (void **)top[1], __ATOMIC_RELEASE);
+			__atomic_store_n(&table->end[cache], (void **)top[1], __ATOMIC_RELEASE);
 	}
 	sn_lock_release(&sn_tables_lock, SN_RANK_TABLES);
 }
@@ -522,7 +517,7 @@ uint64_t sn_tables_count(unsigned int node, unsigned int cache)
 		if (table == NULL)
 			continue;
 		/* Entries below the top are never NULL, the base always is. */
-		top = __atomic_load_n(&sn_table_slot(table, cache)->top, __ATOMIC_RELAXED);
+		top = __atomic_load_n(&table->top[cache], __ATOMIC_RELAXED);
 		if (cache <= SN_NR_CLASSES)
 			total += (uint64_t)(top - array_base(table, cache));
 		else
@@ -541,7 +536,7 @@ unsigned int sn_table_peek(struct sn_table *table, unsigned int cache, void **ob
 	void **top;
 
 	sn_table_lock(table);
-	top = sn_counter_read(sn_table_slot(table, cache)->top);
+	top = sn_counter_read(table->top[cache]);
 	for (; n < max && sn_counter_read(*top) != NULL; top--)
 		objects[n++] = sn_counter_read(*top);
 	sn_table_unlock(table);

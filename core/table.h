@@ -2,10 +2,11 @@
  * table.h - the array caches: per (CPU, node) a table with one array per object cache.
  *
  *	thread --> set of words --> table of (CPU, node) --> slot of the cache --> array
- *	           words[cpu]       node, slots              top, end              NULL o o o . .
+ *	           words[cpu]       node, slots              top[], end[]          NULL o o o . .
  *	                                                                                ^top    ^end
  *
- * A slot's array begins with a NULL entry, so that taking from an empty array finds NULL and
+ * A slot is an entry of top[] and one of end[], so that the index of a cache needs no
+ * scaling.  Its array begins with a NULL entry, so that taking from an empty array finds NULL and
  * needs no other check; `end` is the last entry that may be used, 0 where there is no array.
  *
  * A set belongs to a home: "the node of the CPU that I run on" (set 0, real machines), or one
@@ -26,30 +27,42 @@
 #define SLABNODE_TABLE_H
 
 #include "cache.h"
+#include "rseq.h"
 
-struct sn_slot {
-	void **top; /* newest entry */
-	void **end; /* last entry that may be used */
-};
-
-/* Slot 0 would belong to cache 0, which does not exist: the header stands there. */
+/*
+ * Cache 0 does not exist, "no slab" in a page map: the header stands where its top would, and its
+ * end stays NULL, so that a free without a cache finds a slot that is full.
+ */
 struct sn_table {
-	uint8_t node; /* whose objects, and those lent to it; 0 in the empty table */
-	uint16_t cpu;
-	/* Guards all slots: in locked mode, and while no word names the table. */
-	struct sn_lock lock SN_RANKED(table);
-	uint32_t misses; /* refills and flushes, a hint for the reaper */
-	struct sn_slot slot[SN_MAX_CACHES - 1];
+	union {
+		struct {
+			/* Whose objects, and those lent to it; SN_NODE_EMPTY in the empty table. */
+			uint8_t node;
+			uint16_t cpu;
+			/* Guards all slots: in locked mode, and while no word names the table. */
+			struct sn_lock lock SN_RANKED(table);
+		};
+		void **top[SN_MAX_CACHES]; /* by cache: newest entry */
+	};
+	void **end[SN_MAX_CACHES]; /* by cache: last entry that may be used */
 };
-_Static_assert(offsetof(struct sn_table, slot) == sizeof(struct sn_slot),
-	       "the header takes the place of slot 0");
+_Static_assert(offsetof(struct sn_table, cpu) + sizeof(uint16_t) <= sizeof(void *) &&
+		       offsetof(struct sn_table, lock) + sizeof(struct sn_lock) <= sizeof(void *),
+	       "the header takes the place of one top");
+_Static_assert(offsetof(struct sn_table, end) == SN_RSEQ_ENDS, "the sequences count on it");
 
-/* Locked mode: the thread that may use the table without its lock; see biased.h. */
+/* No node, and in no entry of the segment map. */
+#define SN_NODE_EMPTY SN_SEG_CONTINUED
+
+/* Beside a table, since it is written where the table's header is only read. */
 struct sn_bias {
+	/* Locked mode: the thread that may use the table without its lock; see biased.h. */
 	const void *owner;	 /* its sn_self; set once, under the table's lock */
 	_Atomic uint32_t biased; /* set and cleared under the table's lock */
 	uint32_t busy;		 /* the owner is inside; written by the owner alone */
 	uint32_t quiet;		 /* times the owner took the lock; guarded by it */
+	/* Both modes: refills and flushes, a hint for the reaper. */
+	uint32_t misses;
 };
 
 /* It stands between a table and its arrays; the empty table has none. */
@@ -63,13 +76,6 @@ static inline struct sn_bias *sn_table_bias(struct sn_table *table)
 
 /* The table's lock is held: ends the bias. False: the owner is inside. */
 bool sn_biased_revoke(struct sn_bias *bias);
-
-#define SN_SLOT(cache) ((size_t)(cache) * sizeof(struct sn_slot))
-
-static inline struct sn_slot *sn_table_slot(struct sn_table *table, unsigned int cache)
-{
-	return &table->slot[cache - 1];
-}
 
 extern struct sn_lock sn_tables_lock SN_RANKED(tables);
 /* Held by a drain while it has a batch of objects in hand, so that a fork waits for one batch

@@ -8,7 +8,10 @@
 #include "rseq.h"
 #include "sites.h"
 
-_Thread_local struct sn_thread sn_self SN_TLS;
+/* No address that can be read lies within a window behind the middle of the address space. */
+#define GATE_FREE_SHUT ((uintptr_t)1 << 63)
+
+_Thread_local struct sn_thread sn_self SN_TLS = {.gate_free = GATE_FREE_SHUT};
 unsigned int sn_thread_preferred;
 
 static _Atomic uint32_t next_shard;
@@ -20,18 +23,38 @@ static bool fast_allowed(const struct sn_thread *self)
 	       !sn_sites_on;
 }
 
+/* The signal fences: a handler between two of these stores may allocate. */
+void sn_thread_open(struct sn_thread *self)
+{
+	uintptr_t window = sn_counter_read(sn_window);
+
+	if (!fast_allowed(self))
+		return;
+	self->fast = self->words;
+	atomic_signal_fence(memory_order_seq_cst);
+	self->gate_malloc = SN_SMALL_MAX + 1;
+	self->gate_free = window != 0 ? window : GATE_FREE_SHUT;
+}
+
+static void gates_shut(struct sn_thread *self)
+{
+	self->gate_malloc = 0;
+	self->gate_free = GATE_FREE_SHUT;
+	atomic_signal_fence(memory_order_seq_cst);
+	self->fast = NULL;
+}
+
 void sn_internal_enter(void)
 {
 	sn_self.internal++;
-	sn_self.fast = NULL;
+	gates_shut(&sn_self);
 	sn_self.own = NULL;
 }
 
 void sn_internal_leave(void)
 {
 	sn_self.internal--;
-	if (fast_allowed(&sn_self))
-		sn_self.fast = sn_self.words;
+	sn_thread_open(&sn_self);
 }
 
 unsigned int sn_internal_suspend(void)
@@ -39,8 +62,7 @@ unsigned int sn_internal_suspend(void)
 	unsigned int depth = sn_self.internal;
 
 	sn_self.internal = 0;
-	if (fast_allowed(&sn_self))
-		sn_self.fast = sn_self.words;
+	sn_thread_open(&sn_self);
 	return depth;
 }
 
@@ -48,7 +70,7 @@ void sn_internal_resume(unsigned int depth)
 {
 	sn_self.internal = (uint16_t)depth;
 	if (depth > 0) {
-		sn_self.fast = NULL;
+		gates_shut(&sn_self);
 		sn_self.own = NULL;
 	}
 }
@@ -63,7 +85,7 @@ static void use_set(struct sn_thread *self, unsigned int set)
 	self->words = words;
 	self->own = NULL;
 	self->ready = 1;
-	self->fast = fast_allowed(self) ? words : NULL;
+	sn_thread_open(self);
 }
 
 /* On real nodes a thread's home follows its CPU; in simulation it is given one to keep. */

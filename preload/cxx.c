@@ -23,50 +23,45 @@ static SN_COLD void *next_definition(const char *name)
 	return next;
 }
 
-#define NEW(symbol)                                                                                \
-	SN_EXPORT void *symbol(size_t size);                                                       \
-	SN_EXPORT void *symbol(size_t size)                                                        \
+/*
+ * Each form is a fast path without a stack frame, and a function for all else.  `sized` is the size
+ * to ask the fast path for.
+ */
+#define NEW_FORM(symbol, sized, allocate, parameters, arguments, types)                            \
+	static SN_NOINLINE void *symbol##_slow parameters                                          \
 	{                                                                                          \
-		void *p = sn_malloc(size);                                                         \
+		void *p = allocate;                                                                \
                                                                                                    \
 		if (sn_likely(p != NULL))                                                          \
 			return p;                                                                  \
-		return ((void *(*)(size_t))next_definition(#symbol))(size);                        \
+		return ((void *(*)types)next_definition(#symbol))arguments;                        \
+	}                                                                                          \
+	SN_EXPORT void *symbol parameters;                                                         \
+	SN_EXPORT void *symbol parameters                                                          \
+	{                                                                                          \
+		void *p = sn_malloc_quick(sized);                                                  \
+                                                                                                   \
+		return sn_likely(p != NULL) ? p : symbol##_slow arguments;                         \
 	}
+
+#define NEW(symbol) NEW_FORM(symbol, size, sn_malloc(size), (size_t size), (size), (size_t))
 
 #define NEW_NOTHROW(symbol)                                                                        \
-	SN_EXPORT void *symbol(size_t size, const void *nothrow);                                  \
-	SN_EXPORT void *symbol(size_t size, const void *nothrow)                                   \
-	{                                                                                          \
-		void *p = sn_malloc(size);                                                         \
-                                                                                                   \
-		if (sn_likely(p != NULL))                                                          \
-			return p;                                                                  \
-		return ((void *(*)(size_t, const void *))next_definition(#symbol))(size, nothrow); \
-	}
+	NEW_FORM(symbol, size, sn_malloc(size), (size_t size, const void *nothrow),                \
+		 (size, nothrow), (size_t, const void *))
+
+#define ALIGNED_QUICK                                                                              \
+	(sn_unlikely(align > SN_PAGE_SIZE || size > SN_CLASS_MAX) ? SIZE_MAX                       \
+								  : sn_aligned_size(align, size))
+#define ALIGNED (size > PTRDIFF_MAX ? NULL : sn_memalign(align, size))
 
 #define NEW_ALIGNED(symbol)                                                                        \
-	SN_EXPORT void *symbol(size_t size, size_t align);                                         \
-	SN_EXPORT void *symbol(size_t size, size_t align)                                          \
-	{                                                                                          \
-		void *p = size > PTRDIFF_MAX ? NULL : sn_memalign(align, size);                    \
-                                                                                                   \
-		if (sn_likely(p != NULL))                                                          \
-			return p;                                                                  \
-		return ((void *(*)(size_t, size_t))next_definition(#symbol))(size, align);         \
-	}
+	NEW_FORM(symbol, ALIGNED_QUICK, ALIGNED, (size_t size, size_t align), (size, align),       \
+		 (size_t, size_t))
 
 #define NEW_ALIGNED_NOTHROW(symbol)                                                                \
-	SN_EXPORT void *symbol(size_t size, size_t align, const void *nothrow);                    \
-	SN_EXPORT void *symbol(size_t size, size_t align, const void *nothrow)                     \
-	{                                                                                          \
-		void *p = size > PTRDIFF_MAX ? NULL : sn_memalign(align, size);                    \
-                                                                                                   \
-		if (sn_likely(p != NULL))                                                          \
-			return p;                                                                  \
-		return ((void *(*)(size_t, size_t, const void *))next_definition(#symbol))(        \
-			size, align, nothrow);                                                     \
-	}
+	NEW_FORM(symbol, ALIGNED_QUICK, ALIGNED, (size_t size, size_t align, const void *nothrow), \
+		 (size, align, nothrow), (size_t, size_t, const void *))
 
 #define DELETE(symbol, ...)                                                                        \
 	SN_EXPORT void symbol(void *p, ##__VA_ARGS__);                                             \

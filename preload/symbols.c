@@ -52,15 +52,19 @@ SN_EXPORT void *calloc(size_t n, size_t size)
 	return sn_calloc(bytes);
 }
 
+static SN_COLD void *free_instead(void *p)
+{
+	sn_free(p);
+	return NULL;
+}
+
 /* realloc(p, 0) frees and returns NULL, as glibc's does. */
 SN_EXPORT void *realloc(void *p, size_t size)
 {
-	if (p == NULL)
+	if (sn_unlikely(p == NULL))
 		return malloc(size);
-	if (size == 0) {
-		free(p);
-		return NULL;
-	}
+	if (sn_unlikely(size == 0))
+		return free_instead(p);
 	return sn_realloc(p, size);
 }
 
@@ -78,28 +82,43 @@ static bool power_of_two(size_t n)
 	return n != 0 && (n & (n - 1)) == 0;
 }
 
+static SN_COLD void *no_alignment(void)
+{
+	errno = EINVAL;
+	return NULL;
+}
+
 /* An alignment that is no power of two is rounded up, as glibc does. */
 SN_EXPORT void *memalign(size_t align, size_t size)
 {
-	if (align > PTRDIFF_MAX / 2 || size > PTRDIFF_MAX) {
-		errno = align > PTRDIFF_MAX / 2 ? EINVAL : ENOMEM;
-		return NULL;
-	}
+	if (align > PTRDIFF_MAX / 2)
+		return no_alignment();
+	if (size > PTRDIFF_MAX)
+		return no_memory();
 	if (!power_of_two(align))
 		align = align <= 16 ? 16 : (size_t)1 << (64 - __builtin_clzll(align - 1));
 	return sn_memalign(align, size);
 }
 
-SN_EXPORT void *aligned_alloc(size_t align, size_t size)
+static SN_NOINLINE void *aligned_alloc_slow(size_t align, size_t size)
 {
-	if (!power_of_two(align)) {
-		errno = EINVAL;
-		return NULL;
-	}
-	return memalign(align, size);
+	return power_of_two(align) ? memalign(align, size) : no_alignment();
 }
 
-SN_EXPORT int posix_memalign(void **out, size_t align, size_t size)
+/* Not for a slab; an alignment of 0 is none either. */
+static bool beyond_slabs(size_t align, size_t size)
+{
+	return sn_unlikely(align - 1 >= SN_PAGE_SIZE) || sn_unlikely(size > SN_CLASS_MAX);
+}
+
+SN_EXPORT void *aligned_alloc(size_t align, size_t size)
+{
+	if (beyond_slabs(align, size) || sn_unlikely((align & (align - 1)) != 0))
+		return aligned_alloc_slow(align, size);
+	return sn_malloc(sn_aligned_size(align, size));
+}
+
+static SN_NOINLINE int posix_memalign_slow(void **out, size_t align, size_t size)
 {
 	int saved = errno;
 	void *p;
@@ -112,6 +131,20 @@ SN_EXPORT int posix_memalign(void **out, size_t align, size_t size)
 	errno = saved;
 	if (p == NULL)
 		return ENOMEM;
+	*out = p;
+	return 0;
+}
+
+SN_EXPORT int posix_memalign(void **out, size_t align, size_t size)
+{
+	void *p;
+
+	if (beyond_slabs(align, size) ||
+	    sn_unlikely(((align & (align - 1)) | align % sizeof(void *)) != 0))
+		return posix_memalign_slow(out, align, size);
+	p = sn_malloc_quick(sn_aligned_size(align, size));
+	if (sn_unlikely(p == NULL))
+		return posix_memalign_slow(out, align, size);
 	*out = p;
 	return 0;
 }

@@ -284,9 +284,8 @@ static void check_rest(void)
 			struct sn_table *table = sn_table_at(n, cpu);
 
 			/* Who has an array may use it. */
-			if (table != NULL && sn_table_slot(table, things)->top !=
-						     sn_table_slot(&sn_empty_table, things)->top)
-				CHECK(sn_table_slot(table, things)->end != NULL);
+			if (table != NULL && table->top[things] != sn_empty_table.top[things])
+				CHECK(table->end[things] != NULL);
 		}
 	}
 	CHECK_EQUAL(out, kept);

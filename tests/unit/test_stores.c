@@ -56,17 +56,17 @@ UNIT_TEST(refill_and_flush_add_up)
 static void *intruder(void *arg)
 {
 	struct sn_table *table = arg;
-	struct sn_slot *slot = sn_table_slot(table, sn_size_class(64));
+	unsigned int cache = sn_size_class(64);
 
 	for (unsigned int i = 0; i < 3000; i++) {
 		void **top;
 
 		sn_table_lock(table);
 		CHECK_EQUAL(sn_table_bias(table)->biased, 0);
-		top = sn_counter_read(slot->top);
+		top = sn_counter_read(table->top[cache]);
 		for (volatile unsigned int spin = 0; spin < 200; spin++)
 			;
-		CHECK(sn_counter_read(slot->top) == top);
+		CHECK(sn_counter_read(table->top[cache]) == top);
 		sn_table_unlock(table);
 		if (i % 16 == 0)
 			unit_sleep_ms(0);

@@ -15,6 +15,7 @@
 
 bool unit_locked;
 uint64_t unit_sample;
+unsigned int unit_cpus;
 struct unit_machine machine;
 
 static uint8_t *ledger; /* by page of the window: node index, 0 for no page */
@@ -380,7 +381,7 @@ void unit_start(unsigned int nodes)
 	struct sn_core_config config = {
 		.locked = unit_locked,
 		.locked_reason = "asked for by the test",
-		.nr_cpus = (unsigned int)sysconf(_SC_NPROCESSORS_CONF),
+		.nr_cpus = unit_cpus != 0 ? unit_cpus : (unsigned int)sysconf(_SC_NPROCESSORS_CONF),
 		.sample = unit_sample,
 	};
 

@@ -76,6 +76,8 @@ void unit_arguments(int argc, char **argv);
 extern bool unit_locked;
 /* Mean bytes between samples of allocation sites; before unit_start(). */
 extern uint64_t unit_sample;
+/* Possible CPUs; before unit_start(), 0: as many as there are. */
+extern unsigned int unit_cpus;
 
 /* --- the machine --- */
 

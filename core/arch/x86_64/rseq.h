@@ -51,19 +51,26 @@
 	"jmp %l[" #label "]\n"                                                                     \
 	".popsection\n"
 
+/*
+ * The two that malloc and free consist of compute the slot's address first: a load that names one
+ * register gets what an earlier store left there sooner than one with an index.
+ */
+
 /* Takes the newest object of a slot; NULL: none, or aborted. */
-SN_INLINE void *sn_rseq_pop(void *const *words, size_t slot)
+SN_INLINE void *sn_rseq_pop(void *const *words, size_t cache)
 {
 	void *object, *t, *top;
 
-	__asm__ volatile goto(RSEQ_BEGIN "movq (%[t], %[slot]), %[top]\n"
+	/* In rax, where a function that returns it wants it. */
+	__asm__ volatile goto(RSEQ_BEGIN "leaq (%[t], %[cache], 8), %[t]\n"
+					 "movq (%[t]), %[top]\n"
 					 "movq (%[top]), %[object]\n"
 					 "testq %[object], %[object]\n"
 					 "jz %l[nothing]\n"
 					 "subq $8, %[top]\n"
-					 "movq %[top], (%[t], %[slot])\n" RSEQ_END_GOTO(nothing)
-			      : [object] "=&r"(object), [t] "=&r"(t), [top] "=&r"(top)
-			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot)
+					 "movq %[top], (%[t])\n" RSEQ_END_GOTO(nothing)
+			      : [object] "=&a"(object), [t] "=&r"(t), [top] "=&r"(top)
+			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [cache] "r"(cache)
 			      : "memory", "cc"
 			      : nothing);
 	if (object == NULL) /* tested above already */
@@ -73,24 +80,31 @@ nothing:
 	return NULL;
 }
 
-/* Puts an object of a node into a slot of the current table, if that table accepts the node's
- * objects (*standin is the table's node) and has room.  False: not done. */
-SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *standin)
+/*
+ * Puts an object of node `home` into a slot of the current table, if that is a table of that node
+ * and has room.  False: not done.  The slot's cache is pages[page], which is read only where `home`
+ * is a node: no table is that of SN_NODE_NONE, or of an entry with SN_SEG_CONTINUED.
+ */
+SN_INLINE bool sn_rseq_push(void *const *words, unsigned int home, const uint8_t *pages,
+			    size_t page, void *object)
 {
 	void *t, *top;
+	size_t cache;
 
-	__asm__ volatile goto(RSEQ_BEGIN "movzbl (%[standin]), %k[top]\n"
-					 "cmpb %b[top], (%[t])\n"
+	__asm__ volatile goto(RSEQ_BEGIN "cmpb %b[home], (%[t])\n"
 					 "jne %l[refused]\n"
-					 "movq (%[t], %[slot]), %[top]\n"
-					 "cmpq 8(%[t], %[slot]), %[top]\n"
+					 "movzbl (%[pages], %[page]), %k[cache]\n"
+					 "leaq (%[t], %[cache], 8), %[t]\n"
+					 "movq (%[t]), %[top]\n"
+					 "cmpq %c[ends](%[t]), %[top]\n"
 					 "jae %l[refused]\n"
 					 "movq %[object], 8(%[top])\n"
 					 "addq $8, %[top]\n"
-					 "movq %[top], (%[t], %[slot])\n" RSEQ_END_GOTO(refused)
-			      : [t] "=&r"(t), [top] "=&q"(top)
-			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
-				[object] "r"(object), [standin] "r"(standin)
+					 "movq %[top], (%[t])\n" RSEQ_END_GOTO(refused)
+			      : [t] "=&r"(t), [top] "=&r"(top), [cache] "=&r"(cache)
+			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [home] "q"(home),
+				[pages] "r"(pages), [page] "r"(page), [object] "r"(object),
+				[ends] "i"(SN_RSEQ_ENDS)
 			      : "memory", "cc"
 			      : refused);
 	return true;
@@ -99,71 +113,74 @@ refused:
 }
 
 /* Takes up to `want` objects. Returns how many. */
-SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t slot, void **objects,
+SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t cache, void **objects,
 					size_t want)
 {
 	void *t, *top, *object;
 	size_t n;
 
-	__asm__ volatile(RSEQ_BEGIN "movq (%[t], %[slot]), %[top]\n"
-				    "xorl %k[n], %k[n]\n"
-				    "5:\n"
-				    "cmpq %[want], %[n]\n"
-				    "jae 6f\n"
-				    "movq (%[top]), %[object]\n"
-				    "testq %[object], %[object]\n"
-				    "jz 6f\n"
-				    "movq %[object], (%[objects], %[n], 8)\n"
-				    "subq $8, %[top]\n"
-				    "incq %[n]\n"
-				    "jmp 5b\n"
-				    "6:\n"
-				    "testq %[n], %[n]\n"
-				    "jz 2f\n"
-				    "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
+	__asm__ volatile(RSEQ_BEGIN
+			 "movq (%[t], %[cache], 8), %[top]\n"
+			 "xorl %k[n], %k[n]\n"
+			 "5:\n"
+			 "cmpq %[want], %[n]\n"
+			 "jae 6f\n"
+			 "movq (%[top]), %[object]\n"
+			 "testq %[object], %[object]\n"
+			 "jz 6f\n"
+			 "movq %[object], (%[objects], %[n], 8)\n"
+			 "subq $8, %[top]\n"
+			 "incq %[n]\n"
+			 "jmp 5b\n"
+			 "6:\n"
+			 "testq %[n], %[n]\n"
+			 "jz 2f\n"
+			 "movq %[top], (%[t], %[cache], 8)\n" RSEQ_END("xorl %k[n], %k[n]\n")
 			 : [t] "=&r"(t), [top] "=&r"(top), [object] "=&r"(object), [n] "=&r"(n)
-			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
+			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [cache] "r"(cache),
 			   [objects] "r"(objects), [want] "r"(want)
 			 : "memory", "cc");
 	return (unsigned int)n;
 }
 
 /* Puts up to `count` objects of one node. Returns how many it took. */
-SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t slot, void *const *objects,
+SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t cache, void *const *objects,
 					 size_t count, const void *standin)
 {
 	void *t, *top, *object;
 	size_t n;
 
-	__asm__ volatile(RSEQ_BEGIN "movzbl (%[standin]), %k[top]\n"
-				    "xorl %k[n], %k[n]\n"
-				    "cmpb %b[top], (%[t])\n"
-				    "jne 2f\n"
-				    "movq (%[t], %[slot]), %[top]\n"
-				    "5:\n"
-				    "cmpq %[count], %[n]\n"
-				    "jae 6f\n"
-				    "cmpq 8(%[t], %[slot]), %[top]\n"
-				    "jae 6f\n"
-				    "movq (%[objects], %[n], 8), %[object]\n"
-				    "movq %[object], 8(%[top])\n"
-				    "addq $8, %[top]\n"
-				    "incq %[n]\n"
-				    "jmp 5b\n"
-				    "6:\n"
-				    "testq %[n], %[n]\n"
-				    "jz 2f\n"
-				    "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
+	__asm__ volatile(RSEQ_BEGIN
+			 "movzbl (%[standin]), %k[top]\n"
+			 "xorl %k[n], %k[n]\n"
+			 "cmpb %b[top], (%[t])\n"
+			 "jne 2f\n"
+			 "movq (%[t], %[cache], 8), %[top]\n"
+			 "5:\n"
+			 "cmpq %[count], %[n]\n"
+			 "jae 6f\n"
+			 "cmpq %c[ends](%[t], %[cache], 8), %[top]\n"
+			 "jae 6f\n"
+			 "movq (%[objects], %[n], 8), %[object]\n"
+			 "movq %[object], 8(%[top])\n"
+			 "addq $8, %[top]\n"
+			 "incq %[n]\n"
+			 "jmp 5b\n"
+			 "6:\n"
+			 "testq %[n], %[n]\n"
+			 "jz 2f\n"
+			 "movq %[top], (%[t], %[cache], 8)\n" RSEQ_END("xorl %k[n], %k[n]\n")
 			 : [t] "=&r"(t), [top] "=&q"(top), [object] "=&r"(object), [n] "=&r"(n)
-			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
-			   [objects] "r"(objects), [count] "r"(count), [standin] "r"(standin)
+			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [cache] "r"(cache),
+			   [objects] "r"(objects), [count] "r"(count), [standin] "r"(standin),
+			   [ends] "i"(SN_RSEQ_ENDS)
 			 : "memory", "cc");
 	return (unsigned int)n;
 }
 
 /* Gives a slot of table `want_table` its array: stores `array` as its top if the table is the
  * current one and the slot's top is still `expected`. */
-SN_INLINE bool sn_rseq_install(void *const *words, size_t slot, const void *want_table,
+SN_INLINE bool sn_rseq_install(void *const *words, size_t cache, const void *want_table,
 			       const void *expected, const void *array)
 {
 	void *t;
@@ -173,12 +190,12 @@ SN_INLINE bool sn_rseq_install(void *const *words, size_t slot, const void *want
 			 "xorl %[done], %[done]\n"
 			 "cmpq %[want], %[t]\n"
 			 "jne 2f\n"
-			 "cmpq %[expected], (%[t], %[slot])\n"
+			 "cmpq %[expected], (%[t], %[cache], 8)\n"
 			 "jne 2f\n"
 			 "movl $1, %[done]\n"
-			 "movq %[array], (%[t], %[slot])\n" RSEQ_END("xorl %[done], %[done]\n")
+			 "movq %[array], (%[t], %[cache], 8)\n" RSEQ_END("xorl %[done], %[done]\n")
 			 : [t] "=&r"(t), [done] "=&r"(done)
-			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
+			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [cache] "r"(cache),
 			   [want] "r"(want_table), [expected] "r"(expected), [array] "r"(array)
 			 : "memory", "cc");
 	return done;
