@@ -48,7 +48,8 @@ SN_INLINE void sn_free(void *p)
 		if (sn_likely(home != SN_NODE_NONE && home < SN_SEG_CONTINUED)) {
 			cache = sn_counter_read(sn_segment_of(p)->page_cache[sn_page_number(p)]);
 			if (sn_likely(cache != 0) &&
-			    sn_likely(sn_rseq_push(words, SN_SLOT(cache), p, &sn_standin[home])))
+			    sn_likely(sn_rseq_push(words, SN_SLOT(cache), p,
+						   sn_node_accepted_by(home))))
 				return;
 		}
 	}

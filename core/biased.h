@@ -88,8 +88,7 @@ SN_INLINE bool sn_biased_push(struct sn_thread *self, unsigned int cache, void *
 	if (table == NULL || !sn_biased_enter(sn_table_bias(table)))
 		return false;
 	slot = sn_table_slot(table, cache);
-	if (sn_likely(atomic_load_explicit(&sn_standin[home], memory_order_relaxed) ==
-			      table->node &&
+	if (sn_likely(sn_node_standin(home) == table->node &&
 		      slot->top < __atomic_load_n(&slot->end, __ATOMIC_ACQUIRE))) {
 		slot->top[1] = object;
 		sn_counter_add(slot->top, 1);

@@ -258,7 +258,7 @@ static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool 
 			if (!cached)
 				span = span_build(node, npages, align);
 			if (span != NULL)
-				atomic_fetch_add(&node->in_hand, 1);
+				sn_node_take_in_hand(node);
 		}
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
@@ -399,7 +399,7 @@ static void span_free(struct sn_node *node, struct sn_segment *span, const void 
 	count_block(node, span->info.block_pages, false);
 	span->info.block_pages = 0;
 	list_remove(&node->segments, span);
-	keep = sn_node_in_service(node) && !sn_counter_read(span->info.displaced) &&
+	keep = sn_node_in_service(node) && !sn_segment_displaced(span) &&
 	       span->info.block_first == SN_HEADER_PAGES &&
 	       node->cached_span_pages + span->info.room_pages <= CACHED_MAX_PAGES;
 	if (keep) {
@@ -478,7 +478,7 @@ static void span_inherit(struct sn_node *node, struct sn_segment *span,
 {
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	span->info.moved = 1;
-	if (from->info.displaced)
+	if (sn_segment_displaced(from))
 		sn_counter_set(span->info.displaced, 1);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }

@@ -45,9 +45,9 @@ SN_INLINE void *sn_rseq_pop(void *const *words, size_t slot)
 	(void)words, (void)slot;
 	return NULL;
 }
-SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *standin)
+SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *accepted_by)
 {
-	(void)words, (void)slot, (void)object, (void)standin;
+	(void)words, (void)slot, (void)object, (void)accepted_by;
 	return false;
 }
 SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t slot, void **objects,
@@ -57,9 +57,9 @@ SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t slot, void **
 	return 0;
 }
 SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t slot, void *const *objects,
-					 size_t count, const void *standin)
+					 size_t count, const void *accepted_by)
 {
-	(void)words, (void)slot, (void)objects, (void)count, (void)standin;
+	(void)words, (void)slot, (void)objects, (void)count, (void)accepted_by;
 	return 0;
 }
 SN_INLINE bool sn_rseq_install(void *const *words, size_t slot, const void *want_table,

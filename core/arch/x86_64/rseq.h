@@ -41,6 +41,15 @@
 
 #define SN_HAVE_RSEQ 1
 
+/* Whether the table takes objects of a node: sn_node_accepted_by() gives the operand. */
+#if SN_HOTPLUG
+#define RSEQ_COMPARE_NODE                                                                          \
+	"movzbl (%[accepted_by]), %k[top]\n"                                                       \
+	"cmpb %b[top], (%[t])\n"
+#else
+#define RSEQ_COMPARE_NODE "cmpb %b[accepted_by], (%[t])\n"
+#endif
+
 /* As RSEQ_END, for sequences that say by a jump that they found nothing. */
 #define RSEQ_END_GOTO(label)                                                                       \
 	"2:\n"                                                                                     \
@@ -74,23 +83,22 @@ nothing:
 }
 
 /* Puts an object of a node into a slot of the current table, if that table accepts the node's
- * objects (*standin is the table's node) and has room.  False: not done. */
-SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *standin)
+ * objects and has room.  False: not done. */
+SN_INLINE bool sn_rseq_push(void *const *words, size_t slot, void *object, const void *accepted_by)
 {
 	void *t, *top;
 
-	__asm__ volatile goto(RSEQ_BEGIN "movzbl (%[standin]), %k[top]\n"
-					 "cmpb %b[top], (%[t])\n"
-					 "jne %l[refused]\n"
-					 "movq (%[t], %[slot]), %[top]\n"
-					 "cmpq 8(%[t], %[slot]), %[top]\n"
-					 "jae %l[refused]\n"
-					 "movq %[object], 8(%[top])\n"
-					 "addq $8, %[top]\n"
-					 "movq %[top], (%[t], %[slot])\n" RSEQ_END_GOTO(refused)
+	__asm__ volatile goto(RSEQ_BEGIN RSEQ_COMPARE_NODE
+			      "jne %l[refused]\n"
+			      "movq (%[t], %[slot]), %[top]\n"
+			      "cmpq 8(%[t], %[slot]), %[top]\n"
+			      "jae %l[refused]\n"
+			      "movq %[object], 8(%[top])\n"
+			      "addq $8, %[top]\n"
+			      "movq %[top], (%[t], %[slot])\n" RSEQ_END_GOTO(refused)
 			      : [t] "=&r"(t), [top] "=&q"(top)
 			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
-				[object] "r"(object), [standin] "r"(standin)
+				[object] "r"(object), [accepted_by] "q"(accepted_by)
 			      : "memory", "cc"
 			      : refused);
 	return true;
@@ -130,34 +138,32 @@ SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t slot, void **
 
 /* Puts up to `count` objects of one node. Returns how many it took. */
 SN_INLINE unsigned int sn_rseq_push_many(void *const *words, size_t slot, void *const *objects,
-					 size_t count, const void *standin)
+					 size_t count, const void *accepted_by)
 {
 	void *t, *top, *object;
 	size_t n;
 
-	__asm__ volatile(RSEQ_BEGIN "movzbl (%[standin]), %k[top]\n"
-				    "xorl %k[n], %k[n]\n"
-				    "cmpb %b[top], (%[t])\n"
-				    "jne 2f\n"
-				    "movq (%[t], %[slot]), %[top]\n"
-				    "5:\n"
-				    "cmpq %[count], %[n]\n"
-				    "jae 6f\n"
-				    "cmpq 8(%[t], %[slot]), %[top]\n"
-				    "jae 6f\n"
-				    "movq (%[objects], %[n], 8), %[object]\n"
-				    "movq %[object], 8(%[top])\n"
-				    "addq $8, %[top]\n"
-				    "incq %[n]\n"
-				    "jmp 5b\n"
-				    "6:\n"
-				    "testq %[n], %[n]\n"
-				    "jz 2f\n"
-				    "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
-			 : [t] "=&r"(t), [top] "=&q"(top), [object] "=&r"(object), [n] "=&r"(n)
-			 : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
-			   [objects] "r"(objects), [count] "r"(count), [standin] "r"(standin)
-			 : "memory", "cc");
+	__asm__ volatile(
+		RSEQ_BEGIN "xorl %k[n], %k[n]\n" RSEQ_COMPARE_NODE "jne 2f\n"
+			   "movq (%[t], %[slot]), %[top]\n"
+			   "5:\n"
+			   "cmpq %[count], %[n]\n"
+			   "jae 6f\n"
+			   "cmpq 8(%[t], %[slot]), %[top]\n"
+			   "jae 6f\n"
+			   "movq (%[objects], %[n], 8), %[object]\n"
+			   "movq %[object], 8(%[top])\n"
+			   "addq $8, %[top]\n"
+			   "incq %[n]\n"
+			   "jmp 5b\n"
+			   "6:\n"
+			   "testq %[n], %[n]\n"
+			   "jz 2f\n"
+			   "movq %[top], (%[t], %[slot])\n" RSEQ_END("xorl %k[n], %k[n]\n")
+		: [t] "=&r"(t), [top] "=&q"(top), [object] "=&r"(object), [n] "=&r"(n)
+		: [rseq] "r"(sn_rseq_offset), [words] "r"(words), [slot] "r"(slot),
+		  [objects] "r"(objects), [count] "r"(count), [accepted_by] "q"(accepted_by)
+		: "memory", "cc");
 	return (unsigned int)n;
 }
 
@@ -185,5 +191,6 @@ SN_INLINE bool sn_rseq_install(void *const *words, size_t slot, const void *want
 }
 
 #undef RSEQ_BEGIN
+#undef RSEQ_COMPARE_NODE
 #undef RSEQ_END
 #undef RSEQ_END_GOTO
