@@ -75,7 +75,7 @@ bool sn_alien_put(unsigned int here, unsigned int home, unsigned int cache, void
 	sn_lock_acquire(&alien->lock, SN_RANK_ALIEN);
 	if (sn_node_state(sn_nodes[home]) == SN_ONLINE &&
 	    sn_node_state(sn_nodes[here]) == SN_ONLINE &&
-	    !sn_counter_read(sn_cache_node(sn_nodes[home], cache)->vacating)) {
+	    !(SN_HOTPLUG && sn_counter_read(sn_cache_node(sn_nodes[home], cache)->vacating))) {
 		if (alien->avail == alien->limit) {
 			n = alien->avail;
 			memcpy(full, alien->entry, n * sizeof(*full));

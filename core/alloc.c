@@ -77,8 +77,7 @@ static unsigned int refill_lent(unsigned int target, unsigned int cache, void **
 	for_each_node(node) {
 		unsigned int n;
 
-		if (node == target ||
-		    atomic_load_explicit(&sn_standin[node], memory_order_relaxed) != target)
+		if (node == target || sn_node_standin(node) != target)
 			continue;
 		n = sn_cache_refill(sn_nodes[node], cache, objects, want, true);
 		if (n > 0)
@@ -128,7 +127,7 @@ static unsigned int refill_any(unsigned int home, unsigned int cache, void **obj
 			       unsigned int want)
 {
 	for (bool reclaimed = false;;) {
-		uint32_t seq = atomic_load(&sn_usable_seq);
+		uint32_t seq = sn_node_usable_seq();
 		unsigned int target = sn_node_target(home), n = 0;
 
 		if (target != SN_NODE_NONE) {
@@ -140,7 +139,7 @@ static unsigned int refill_any(unsigned int home, unsigned int cache, void **obj
 			n = refill_fallback(home, cache, objects);
 		if (n > 0)
 			return n;
-		if (atomic_load(&sn_usable_seq) != seq)
+		if (sn_node_usable_seq() != seq)
 			continue;
 		if (reclaimed)
 			return 0;
@@ -229,7 +228,7 @@ SN_NOINLINE void *sn_malloc_beyond(size_t size)
 static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
 {
 	for (bool reclaimed = false;;) {
-		uint32_t seq = atomic_load(&sn_usable_seq);
+		uint32_t seq = sn_node_usable_seq();
 		const uint8_t *order = sn_nodes[home]->fallback;
 		void *p = sn_large_alloc(sn_nodes[home], size, align, zero);
 
@@ -237,7 +236,7 @@ static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
 			p = sn_large_alloc(sn_nodes[*order], size, align, zero);
 		if (p != NULL)
 			return p;
-		if (atomic_load(&sn_usable_seq) != seq)
+		if (sn_node_usable_seq() != seq)
 			continue;
 		if (reclaimed)
 			return NULL;
@@ -309,12 +308,12 @@ void *sn_alloc_cache_node(unsigned int cache, unsigned int node)
 	void *object = NULL;
 
 	for (;;) {
-		uint32_t seq = atomic_load(&sn_usable_seq);
+		uint32_t seq = sn_node_usable_seq();
 
 		if (sn_cache_refill(sn_nodes[node], cache, &object, 1, false) == 1)
 			break;
 		/* It may have been away only for that moment. */
-		if (atomic_load(&sn_usable_seq) != seq)
+		if (sn_node_usable_seq() != seq)
 			continue;
 		errno = sn_node_usable(sn_nodes[node]) ? ENOMEM : EBUSY;
 		return NULL;
@@ -350,7 +349,7 @@ static bool accepted_here(const struct sn_thread *self, unsigned int home)
 			sn_table_ensure(self->set, cpu);
 		table = __atomic_load_n(&self->words[cpu], __ATOMIC_ACQUIRE);
 	}
-	return table->node == atomic_load_explicit(&sn_standin[home], memory_order_relaxed);
+	return table->node == sn_node_standin(home);
 }
 
 /* Hardened: back to its slab, which notices what is not an allocated object's start.  Objects of

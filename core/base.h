@@ -29,6 +29,14 @@
 /* Set in a segment map entry for the later segments of a span: no header stands there. */
 #define SN_SEG_CONTINUED 0x80
 
+/* Whether nodes may leave and return.  A library without (-Dhotplug=false) is for measuring what
+ * that costs: states are constants then, and what only transitions need is not there. */
+#ifdef SLABNODE_WITHOUT_HOTPLUG
+#define SN_HOTPLUG 0
+#else
+#define SN_HOTPLUG 1
+#endif
+
 /* Cache indexes: 0 is "no slab" in a segment's page map. */
 #define SN_MAX_CACHES 256
 

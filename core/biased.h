@@ -84,8 +84,7 @@ SN_INLINE bool sn_biased_push(struct sn_thread *self, unsigned int cache, void *
 
 	if (table == NULL || !sn_biased_enter(sn_table_bias(table)))
 		return false;
-	if (sn_likely(atomic_load_explicit(&sn_standin[home], memory_order_relaxed) ==
-			      table->node &&
+	if (sn_likely(sn_node_standin(home) == table->node &&
 		      table->top[cache] < __atomic_load_n(&table->end[cache], __ATOMIC_ACQUIRE))) {
 		table->top[cache][1] = object;
 		sn_counter_add(table->top[cache], 1);

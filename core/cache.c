@@ -197,7 +197,8 @@ static void put_objects(struct sn_node *node, unsigned int index, void **objects
 	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
 	mark_active(cn);
 	online = sn_node_in_service(node);
-	if (to_shared && online && !cn->vacating && sn_fault(SN_FAULT_SHARED_PUT) == 0) {
+	if (to_shared && online && !(SN_HOTPLUG && cn->vacating) &&
+	    sn_fault(SN_FAULT_SHARED_PUT) == 0) {
 		struct sn_array *shared = shared_of(cn, cache);
 
 		if (shared != NULL) {

@@ -259,7 +259,7 @@ static void *span_alloc(struct sn_node *node, size_t npages, size_t align, bool 
 			if (!cached)
 				span = span_build(node, npages, align);
 			if (span != NULL)
-				atomic_fetch_add(&node->in_hand, 1);
+				sn_node_take_in_hand(node);
 		}
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
@@ -395,7 +395,7 @@ static bool span_is_kept(const struct sn_node *node, const struct sn_segment *sp
 {
 	size_t most = sn_max(CACHED_MAX_PAGES, sn_counter_read(node->large_pages) / 8);
 
-	return sn_node_in_service(node) && !sn_counter_read(span->info.displaced) &&
+	return sn_node_in_service(node) && !sn_segment_displaced(span) &&
 	       span->info.block_first == SN_HEADER_PAGES &&
 	       node->cached_span_pages + span->info.room_pages <= most;
 }
@@ -488,7 +488,7 @@ static void span_inherit(struct sn_node *node, struct sn_segment *span,
 {
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	span->info.moved = 1;
-	if (from->info.displaced)
+	if (sn_segment_displaced(from))
 		sn_counter_set(span->info.displaced, 1);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }

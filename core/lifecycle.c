@@ -107,6 +107,8 @@ int sn_cancel(unsigned int index, struct sn_lifecycle_result *result)
 	struct sn_node *node;
 
 	sn_result_begin(result, index);
+	if (!SN_HOTPLUG)
+		return sn_result_refuse_static(result);
 	if (sn_in_callback())
 		return sn_result_refuse_callback(result);
 	if (index < SN_FIRST_NODE || index >= sn_node_end)
@@ -149,6 +151,8 @@ int sn_cordon(unsigned int index, bool cordon, struct sn_lifecycle_result *resul
 	int error;
 
 	sn_result_begin(result, index);
+	if (!SN_HOTPLUG)
+		return sn_result_refuse_static(result);
 	if (sn_in_callback())
 		return sn_result_refuse_callback(result);
 	if (index < SN_FIRST_NODE || index >= sn_node_end)
@@ -205,7 +209,7 @@ void sn_refresh_allowed(void)
 	uint64_t stall_ns = 0;
 	bool changed;
 
-	if (sn_placement->allowed == NULL || sn_placement->allowed(&mask) != 0)
+	if (!SN_HOTPLUG || sn_placement->allowed == NULL || sn_placement->allowed(&mask) != 0)
 		return;
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	changed = set_allowed(&mask);
@@ -260,7 +264,8 @@ bool sn_transition_info(unsigned int index, struct sn_transition_info *info)
 /* Start-up: single-threaded. */
 void sn_lifecycle_start(void) SN_NO_THREAD_SAFETY
 {
-	sn_loans_find();
+	if (SN_HOTPLUG)
+		sn_loans_find();
 }
 
 /* In the child, whose only thread is the caller, all locks still held: whatever was under way
@@ -269,6 +274,8 @@ void sn_lifecycle_fork_child(void) SN_NO_THREAD_SAFETY
 {
 	bool undone = false;
 
+	if (!SN_HOTPLUG)
+		return;
 	sn_callback_fork_child();
 	sn_notifier_fork_child();
 	sn_migrate_fork_child();

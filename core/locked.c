@@ -123,7 +123,7 @@ unsigned int sn_locked_push_many(struct sn_thread *self, unsigned int cache, voi
 
 	if (table == NULL)
 		return 0;
-	if (atomic_load_explicit(&sn_standin[home], memory_order_relaxed) == table->node) {
+	if (sn_node_standin(home) == table->node) {
 		void **end = __atomic_load_n(&table->end[cache], __ATOMIC_ACQUIRE);
 
 		while (n < count && table->top[cache] < end) {

@@ -93,6 +93,8 @@ int sn_movable_set(unsigned int index, slabnode_get_fn *get, slabnode_reclaim_fn
 	struct sn_movable *record;
 	int error = 0;
 
+	if (!SN_HOTPLUG)
+		return -ENOTSUP;
 	if (index <= SN_NR_CLASSES || index >= sn_cache_end || cache->ctor == NULL ||
 	    (get == NULL) != (reclaim == NULL))
 		return -EINVAL;

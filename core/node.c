@@ -159,10 +159,8 @@ void sn_node_policy_mask(struct sn_nodemask *mask)
 	}
 }
 
-void sn_node_freed(struct sn_node *node)
+void sn_node_wake(struct sn_node *node)
 {
-	if (sn_node_state(node) != SN_GOING_OFFLINE)
-		return;
 	atomic_fetch_add(&node->free_seq, 1);
 	if (atomic_load(&node->waiters) != 0)
 		sn_futex_wake(&node->free_seq, 64);

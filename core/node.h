@@ -126,18 +126,52 @@ extern _Atomic uint32_t sn_usable_seq;
 
 static inline enum sn_node_state sn_node_state(const struct sn_node *node)
 {
+	if (!SN_HOTPLUG)
+		return node->has_memory ? SN_ONLINE : SN_OFFLINE;
 	return (enum sn_node_state)atomic_load_explicit(&node->state, memory_order_acquire);
 }
 
 /* Whether freed memory of the node may be kept for later. */
 static inline bool sn_node_in_service(const struct sn_node *node)
 {
-	return node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
+	return !SN_HOTPLUG || node->index == SN_NODE_INTERNAL || sn_node_state(node) == SN_ONLINE;
 }
 
 static inline bool sn_node_usable(const struct sn_node *node)
 {
 	return atomic_load_explicit(&node->usable, memory_order_acquire) != 0;
+}
+
+/* The node whose tables accept objects of `home`. */
+SN_INLINE unsigned int sn_node_standin(unsigned int home)
+{
+	return SN_HOTPLUG ? atomic_load_explicit(&sn_standin[home], memory_order_relaxed) : home;
+}
+
+static inline uint32_t sn_node_usable_seq(void)
+{
+	return SN_HOTPLUG ? atomic_load(&sn_usable_seq) : 0;
+}
+
+/* A run or span is in a thread's hand from now on, and no longer.  page_lock held. */
+static inline void sn_node_take_in_hand(struct sn_node *node)
+{
+	if (SN_HOTPLUG)
+		atomic_fetch_add(&node->in_hand, 1);
+}
+
+static inline void sn_node_put_from_hand(struct sn_node *node)
+{
+	if (SN_HOTPLUG)
+		atomic_fetch_sub(&node->in_hand, 1);
+}
+
+void sn_node_wake(struct sn_node *node);
+/* Something of the node was freed to where it belongs: wakes an offline that waits for it. */
+static inline void sn_node_freed(struct sn_node *node)
+{
+	if (SN_HOTPLUG && sn_node_state(node) == SN_GOING_OFFLINE)
+		sn_node_wake(node);
 }
 
 /*
@@ -156,8 +190,6 @@ unsigned int sn_node_find(int os_number);
 /* Where an allocation that wants `home` goes now: home itself when usable, else the nearest
  * usable node; SN_NODE_NONE when there is none.  Lock-free. */
 unsigned int sn_node_target(unsigned int home);
-/* Something of the node was freed to where it belongs: wakes an offline that waits for it. */
-void sn_node_freed(struct sn_node *node);
 /* The internal node, first of all. */
 bool sn_node_add_internal(void);
 /* Recomputes `usable` from state, cordon, allowed. */

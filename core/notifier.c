@@ -194,6 +194,8 @@ int sn_notifier_register(const char *name, int priority, slabnode_memory_fn *mem
 	struct notifier *n;
 	int id = -ENOSPC;
 
+	if (!SN_HOTPLUG)
+		return -ENOTSUP;
 	if (name == NULL || (memory == NULL) == (node == NULL))
 		return -EINVAL;
 	if (sn_in_callback())

@@ -529,6 +529,13 @@ int sn_offline(const unsigned int *node, unsigned int count,
 
 	if (count == 0 || count > SN_MAX_NODES)
 		return -EINVAL;
+	if (!SN_HOTPLUG) {
+		for (unsigned int i = 0; i < count; i++) {
+			sn_result_begin(&result[i], node[i]);
+			sn_result_refuse_static(&result[i]);
+		}
+		return -ENOTSUP;
+	}
 	if (sn_in_callback()) {
 		for (unsigned int i = 0; i < count; i++) {
 			sn_result_begin(&result[i], node[i]);

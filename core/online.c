@@ -170,6 +170,8 @@ int sn_online(unsigned int index, bool rebalance_too, struct sn_lifecycle_result
 	int error;
 
 	sn_result_begin(result, index);
+	if (!SN_HOTPLUG)
+		return sn_result_refuse_static(result);
 	if (sn_in_callback())
 		return sn_result_refuse_callback(result);
 	if (index < SN_FIRST_NODE || index >= sn_node_end || !sn_core_started())

@@ -339,7 +339,7 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 				? run_take(node, npages, align, &run, zeroed)
 				: -ENOMEM;
 		if (error == 0)
-			atomic_fetch_add(&node->in_hand, 1);
+			sn_node_take_in_hand(node);
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	}
 	return error == 0 ? run : NULL;
@@ -347,7 +347,7 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 
 void sn_run_settled(struct sn_node *node)
 {
-	atomic_fetch_sub(&node->in_hand, 1);
+	sn_node_put_from_hand(node);
 	sn_node_freed(node);
 }
 
@@ -417,7 +417,7 @@ static struct sn_page *take_dirty(struct sn_node *node) SN_REQUIRES(&node->page_
 /* Whether a run in hand belongs to a node that is away, so that nobody may reach it. */
 static bool should_vacate(const struct sn_node *node)
 {
-	return node->index != SN_NODE_INTERNAL && sn_placement->vacate != NULL &&
+	return SN_HOTPLUG && node->index != SN_NODE_INTERNAL && sn_placement->vacate != NULL &&
 	       sn_node_state(node) == SN_OFFLINE;
 }
 
@@ -487,7 +487,7 @@ void sn_run_free(struct sn_page *run)
 	bool keep;
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-	keep = sn_node_in_service(node) && !sn_counter_read(segment->info.displaced);
+	keep = sn_node_in_service(node) && !sn_segment_displaced(segment);
 	if (keep) {
 		run->fixed = 0;
 		run_insert(node, run, SN_PAGE_FREE_DIRTY);

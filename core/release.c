@@ -9,12 +9,16 @@ unsigned int sn_release_begin(struct sn_node *node)
 {
 	unsigned int turn = node->release_turn;
 
+	if (!SN_HOTPLUG)
+		return 0;
 	atomic_fetch_add(&node->releases[turn], 1);
 	return turn;
 }
 
 void sn_release_end(struct sn_node *node, unsigned int turn, bool kept)
 {
+	if (!SN_HOTPLUG)
+		return;
 	if (kept)
 		atomic_fetch_add(&kept_ever, 1);
 	if (atomic_fetch_sub(&node->releases[turn], 1) == 1 && !sn_node_in_service(node))

@@ -118,6 +118,12 @@ SN_INLINE size_t sn_page_number(const void *p)
 	return ((uintptr_t)p & (SN_SEG_SIZE - 1)) >> SN_PAGE_SHIFT;
 }
 
+/* Whether pages of it may be on other nodes. */
+static inline bool sn_segment_displaced(const struct sn_segment *segment)
+{
+	return SN_HOTPLUG && sn_counter_read(segment->info.displaced);
+}
+
 static inline struct sn_page *sn_page_at(struct sn_segment *segment, size_t number)
 {
 	return &segment->page[number - SN_HEADER_PAGES];

@@ -39,6 +39,11 @@ int sn_result_refuse_callback(struct sn_lifecycle_result *result)
 	return sn_result_fail(result, -EDEADLK, "not from inside a callback");
 }
 
+int sn_result_refuse_static(struct sn_lifecycle_result *result)
+{
+	return sn_result_fail(result, -ENOTSUP, "this library was built without hotplug");
+}
+
 void sn_result_unmovable(struct sn_lifecycle_result *result, const struct sn_move_result *moved)
 {
 	const struct sn_unmovable rows[] = {

@@ -41,6 +41,8 @@ void sn_result_begin(struct sn_lifecycle_result *result, unsigned int node);
 __attribute__((format(printf, 3, 4))) int sn_result_fail(struct sn_lifecycle_result *result,
 							 int error, const char *format, ...);
 int sn_result_refuse_callback(struct sn_lifecycle_result *result);
+/* Built without hotplug. */
+int sn_result_refuse_static(struct sn_lifecycle_result *result);
 /* The pages that stayed, by reason. */
 void sn_result_unmovable(struct sn_lifecycle_result *result, const struct sn_move_result *moved);
 

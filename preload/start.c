@@ -101,7 +101,8 @@ static SN_COLD void start_control(void)
 {
 	uint32_t untried = 0;
 
-	if (atomic_compare_exchange_strong(&control_tried, &untried, 1) && !atomic_load(&sandboxed))
+	if (SN_HOTPLUG && atomic_compare_exchange_strong(&control_tried, &untried, 1) &&
+	    !atomic_load(&sandboxed))
 		sn_control_start();
 }
 
@@ -246,11 +247,11 @@ __attribute__((constructor(101))) void sn_start(void)
 	/* May allocate; by now that works. */
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	atomic_store(&next_inline_reap_ms, now_ms() + (uint64_t)sn_options.reap_interval_ms);
-	if (sn_options_secure())
+	if (!SN_HOTPLUG || sn_options_secure())
 		sn_options.control = SN_CONTROL_OFF;
 	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF);
 	sn_slow_hook = slow_hook;
-	if (sn_options.reap_interval_ms != 0)
+	if (SN_HOTPLUG && sn_options.reap_interval_ms != 0)
 		sn_ageing_hook = sn_control_poke;
 	if (sn_options.control == SN_CONTROL_ON)
 		start_control();

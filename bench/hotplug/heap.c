@@ -93,6 +93,18 @@ void heap_rest(unsigned int node, size_t bytes)
 	}
 }
 
+void heap_large(unsigned int node, size_t bytes)
+{
+	sn_thread_prefer(node);
+	for (size_t done = 0; done < bytes;) {
+		size_t size = MIB + draw(7 * MIB);
+
+		size = size < bytes - done ? size : bytes - done;
+		object_new(size);
+		done += size;
+	}
+}
+
 static void push(struct object *list, size_t *count, size_t max, void *p, size_t size)
 {
 	if (*count == max)

@@ -33,6 +33,8 @@ void *map_own(size_t size);
 void heap_rest(unsigned int node, size_t bytes);
 /* Live and cached memory side by side: groups of objects, of which some stay. */
 void heap_mixed(unsigned int node, size_t live, size_t cached);
+/* Blocks of 1 to 8 MiB, touched, which are never freed. */
+void heap_large(unsigned int node, size_t bytes);
 /* Makes the node's cached memory again, as heap_mixed() has left it. */
 void heap_cache_again(void);
 

@@ -2,11 +2,12 @@
 /*
  * slabnode-hotplug - what taking a node out of service costs.
  *
- *	slabnode-hotplug offline LIVE CACHED REST REPEAT [STALL]	in MiB, ms
+ *	slabnode-hotplug offline LIVE CACHED REST REPEAT [STALL [LARGE]]	in MiB, ms
  *	slabnode-hotplug empty REST REPEAT
  *	slabnode-hotplug requests REST REPEAT
  *
- * offline: node 1 holds LIVE and CACHED memory, the other nodes together REST.  The bare loop
+ * offline: node 1 holds LIVE and CACHED memory in objects of all sizes and LARGE in large blocks,
+ * the other nodes together REST.  The bare loop
  * and an offline take turns.  empty: offlines and onlines of a node that holds nothing, with a
  * pause after each.  requests: the same back to back, while threads allocate.
  *
@@ -205,12 +206,13 @@ static void fill_rest(unsigned int node, size_t rest)
 			heap_rest(n, rest * MIB / others);
 }
 
-static void run_offline(size_t live, size_t cached, size_t rest, unsigned int repeat,
+static void run_offline(size_t live, size_t cached, size_t large, size_t rest, unsigned int repeat,
 			unsigned int stall_ms)
 {
 	unsigned int node = node_one(), target = sn_nodes[node]->fallback[0];
 
 	fill_rest(node, rest);
+	heap_large(node, large * MIB);
 	heap_mixed(node, live * MIB, cached * MIB);
 	sn_thread_prefer(target);
 	heartbeats_start(node, target);
@@ -267,8 +269,8 @@ int main(int argc, char **argv)
 
 	for (int i = 2; i < argc && i < 8; i++)
 		n[i - 2] = number(argv[i]);
-	if ((argc == 6 || argc == 7) && strcmp(argv[1], "offline") == 0) {
-		run_offline(n[0], n[1], n[2], (unsigned int)n[3], (unsigned int)n[4]);
+	if (argc >= 6 && argc <= 8 && strcmp(argv[1], "offline") == 0) {
+		run_offline(n[0], n[1], n[5], n[2], (unsigned int)n[3], (unsigned int)n[4]);
 	} else if (argc == 4 && n[1] > 0 && strcmp(argv[1], "empty") == 0) {
 		cycles(n[0], (unsigned int)n[1], 1000000);
 	} else if (argc == 4 && n[1] > 0 && strcmp(argv[1], "requests") == 0) {
@@ -276,7 +278,7 @@ int main(int argc, char **argv)
 		cycles(n[0], (unsigned int)n[1], 0);
 		heartbeats_stop();
 	} else {
-		die("usage: offline LIVE CACHED REST REPEAT [STALL] | empty REST REPEAT | "
+		die("usage: offline LIVE CACHED REST REPEAT [STALL [LARGE]] | empty REST REPEAT | "
 		    "requests REST REPEAT");
 	}
 	return 0;

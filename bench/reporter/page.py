@@ -101,15 +101,56 @@ def shown(ratio):
     return "%.2f [%.2f, %.2f]" % (ratio.value, ratio.low, ratio.high)
 
 
-class Report:
-    """What is told about results, for one subject and one reference."""
+class Page:
+    """Blocks and a title, as HTML or Markdown."""
 
-    def __init__(self, results, subject, reference):
+    def __init__(self, title, blocks):
+        self.title = title
+        self.blocks = list(blocks)
+
+    def plots(self):
+        return [block for block in self.blocks if isinstance(block, Plot)]
+
+    def html(self):
+        return PAGE % {"title": html.escape(self.title), "style": STYLE,
+                       "body": "\n".join(block.html() for block in self.blocks)}
+
+    def markdown(self):
+        parts = [block.markdown() for block in self.blocks]
+        return "# %s\n\n%s\n" % (self.title, "\n\n".join(part for part in parts if part))
+
+
+def hotplug(kept, parts):
+    """What bench/hotplug/run kept in one file; `parts` make tables of it."""
+    yield Heading("Hotplug")
+    yield Paragraph("%s, started %s, load %.2f at the start%s; %s%d turns. bench/README.md tells "
+                    "what is measured." % (
+                        machine.one_line(kept["machine"]), kept["machine"].get("started", "?"),
+                        kept["machine"]["load_at_start"],
+                        " and %.2f at the end" % kept["machine"]["load_at_end"]
+                        if "load_at_end" in kept["machine"] else "",
+                        "of the quick kind, " if kept.get("quick") else "", kept["repeat"]))
+    for part in parts:
+        for table in part.tables(kept):
+            yield Heading(table.title)
+            if table.note:
+                yield Paragraph(table.note[0].upper() + table.note[1:] + ".")
+            yield Table(table.head, table.rows)
+    if kept.get("skipped"):
+        yield Paragraph("Skipped:")
+        yield Table(["test", "why"], [list(pair) for pair in kept["skipped"].items()])
+
+
+class Report(Page):
+    """What is told about results, for one subject and one reference, and `more` blocks."""
+
+    def __init__(self, results, subject, reference, more=()):
         self.results = results
         self.subject = subject
         self.reference = reference
         self.order = [subject] + [name for name in results.names if name != subject]
-        self.blocks = list(self.all())
+        super().__init__("Allocators measured: " + self.name(), [*self.all(), *more,
+                                                                 *self.circumstances()])
 
     def all(self):
         yield from self.introduction()
@@ -120,7 +161,6 @@ class Report:
         yield from self.pictures()
         for figure in self.results.figures:
             yield from self.absolute(figure)
-        yield from self.circumstances()
 
     def plot(self, name, drawing):
         if drawing:
@@ -153,12 +193,12 @@ class Report:
         yield Paragraph("Geometric means over the tests that all contenders ended (%s), and in how "
                         "many tests each is the best." % ", ".join(
                             "%d for %s" % (len(self.results.whole(figure, self.reference)),
-                                           self.title(figure)) for figure in figures))
-        yield Table(["", *map(self.title, figures), "best time", "best memory"], rows)
+                                           self.figure_title(figure)) for figure in figures))
+        yield Table(["", *map(self.figure_title, figures), "best time", "best memory"], rows)
         yield from self.plot("means", plots.overview(self.results, self.order, self.reference,
                                                      figures))
 
-    def title(self, figure):
+    def figure_title(self, figure):
         return self.results.figures[figure][0].split(",")[0]
 
     def held(self):
@@ -184,7 +224,7 @@ class Report:
         yield Table(["", "time", "better", "peak memory", "better"], rows)
         for figure, limit in HELD:
             title = "%s of %s in relation to the better of %s" % (
-                self.title(figure), self.subject, " and ".join(bars))
+                self.figure_title(figure), self.subject, " and ".join(bars))
             yield from self.plot("held-" + figure, plots.held(title.capitalize(), self.subject,
                                                               found[figure], limit))
 
@@ -317,19 +357,6 @@ class Report:
     def name(self):
         return "%s and %s" % (self.subject, ", ".join(self.order[1:])) if self.order[
             1:] else self.subject
-
-    def plots(self):
-        return [block for block in self.blocks if isinstance(block, Plot)]
-
-    def html(self):
-        title = html.escape("Allocators measured: " + self.name())
-        return PAGE % {"title": title, "style": STYLE,
-                       "body": "\n".join(block.html() for block in self.blocks)}
-
-    def markdown(self):
-        parts = [block.markdown() for block in self.blocks]
-        return "# Allocators measured: %s\n\n%s\n" % (
-            self.name(), "\n\n".join(part for part in parts if part))
 
 
 STYLE = (

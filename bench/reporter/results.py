@@ -25,8 +25,9 @@ def load(path):
             kept = json.load(file)
     except (OSError, ValueError) as error:
         raise Unfit("%s: %s" % (path, error)) from None
-    if not isinstance(kept, dict) or kept.get("version") != 1 or not kept.get("tests"):
-        raise Unfit("%s: not results that bench/run kept" % path)
+    if not isinstance(kept, dict) or kept.get("version") != 1 or not (
+            kept.get("tests") or kept.get("kind") == "hotplug"):
+        raise Unfit("%s: not results that bench/run or bench/hotplug/run kept" % path)
     return kept
 
 
@@ -43,16 +44,16 @@ def identity(contender):
 
 
 class Results:
-    """All runs: `tests` as in the JSON, `names` and `contenders` of all files."""
+    """All runs: `tests` as in the JSON, `names` and `contenders` of all files.  A file is its path
+    and what was kept in it."""
 
-    def __init__(self, paths):
-        self.paths = paths
+    def __init__(self, files):
+        self.paths = [path for path, _ in files]
         self.machines, self.options = [], []
         self.contenders = {}    # by name, in order
         self.skipped = {}
         tests = {}
-        for path in paths:
-            kept = load(path)
+        for path, kept in files:
             if self.machines:
                 insist_alike(path, {"machine": self.machines[0], "options": self.options[0]}, kept)
             self.machines.append(kept["machine"])
