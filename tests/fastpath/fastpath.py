@@ -259,7 +259,7 @@ ROWS = list(BUDGET) + ["refuses", "locked"]
 
 
 def main():
-    if sys.argv[1:] == ["--list"]:
+    if sys.argv[-1] == "--list":
         print("\n".join(ROWS))
         return 0
     build, library, row = sys.argv[1:]
