@@ -87,6 +87,8 @@ uint64_t sn_drain_stores_open(struct sn_node *node)
 	uint64_t total = 0;
 
 	for (unsigned int c = 1; c < sn_cache_end; c++) {
+		if (!sn_counter_read(sn_cache_node(node, c)->active))
+			continue;
 		for_each_node(other)
 			total += drain_alien(other, node->index, c, true);
 		total += sn_cache_drain_shared(node, c);
@@ -111,7 +113,8 @@ uint64_t sn_drain_release(struct sn_node *node, struct sn_pace *pace)
 	uint64_t bytes;
 
 	for (unsigned int c = 1; c < sn_cache_end; c++)
-		sn_cache_shrink_node(node, c);
+		if (sn_counter_read(sn_cache_node(node, c)->active))
+			sn_cache_shrink_node(node, c);
 	/* What could not be made accessible, or given back, earlier. */
 	if (sn_node_in_service(node))
 		sn_pages_restore(node);

@@ -10,12 +10,16 @@
 
 #include "alien.h"
 #include "drain.h"
+#include "lifecycle.h"
 #include "large.h"
 #include "rebind.h"
 #include "table.h"
 
 /* Of the pages that nobody wanted: at least this many go, else the half. */
 #define STEP_PAGES ((size_t)256)
+
+#define TRIM_EVERY_NS 100000000u
+#define TRIM_LEAST    ((size_t)4096) /* pages, 16 MiB */
 
 static uint64_t reap_pages(struct sn_node *node)
 {
@@ -62,6 +66,29 @@ uint64_t sn_reap(void)
 				sn_cache_shrink_node(node, c);
 	}
 	return sn_reap_inline();
+}
+
+/* What is less waits for the reaper, or the next trim. */
+static uint64_t trim_pages(struct sn_node *node)
+{
+	size_t pages = sn_counter_read(node->dirty.pages) + sn_counter_read(node->cached_span_pages);
+
+	return pages < TRIM_LEAST ? 0 : sn_make_room(node);
+}
+
+uint64_t sn_trim(void)
+{
+	static _Atomic uint64_t next_ns;
+	uint64_t now = sn_now_ns(), next = atomic_load(&next_ns), bytes = 0;
+	struct sn_drain_result drained;
+
+	if (now >= next && atomic_compare_exchange_strong(&next_ns, &next, now + TRIM_EVERY_NS)) {
+		sn_drain(SN_NODE_NONE, false, &drained);
+		return drained.released_bytes;
+	}
+	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++)
+		bytes += trim_pages(sn_nodes[n]);
+	return bytes;
 }
 
 bool sn_reap_wanted(void)

@@ -11,6 +11,12 @@
  * pages that were free during the whole last interval.  Returns bytes given back.
  */
 uint64_t sn_reap(void);
+/*
+ * malloc_trim(): everything that is free goes back, objects in arrays included; for programs that
+ * ask all the time at most ten times a second, and in between only when there is much.  Returns
+ * bytes.  No lock held.
+ */
+uint64_t sn_trim(void);
 /* The same without a fence, for a process without a control thread, from an allocation's slow
  * path: pages only. */
 uint64_t sn_reap_inline(void);

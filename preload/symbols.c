@@ -196,15 +196,15 @@ ALIAS(pvalloc) void *__libc_pvalloc(size_t size);
 /* pad is a hint that glibc's heap needs and this one does not. */
 SN_EXPORT int malloc_trim(size_t pad)
 {
-	struct sn_drain_result result;
 	int saved = errno;
+	uint64_t bytes;
 
 	(void)pad;
 	if (!sn_core_started())
 		return 0;
-	sn_drain(SN_NODE_NONE, false, &result);
+	bytes = sn_trim();
 	errno = saved;
-	return result.released_bytes > 0;
+	return bytes > 0;
 }
 
 /* The parameters are those of glibc's heap; success, as for any that glibc itself ignores. */

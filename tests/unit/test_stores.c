@@ -237,6 +237,28 @@ static void alien_round(unsigned int n, bool expect)
 	CHECK_EQUAL(sn_alien_of(FIRST, FIRST + 1, cache) != NULL, expect);
 }
 
+/* malloc_trim() by a program that calls it all the time gives back only what is worth it. */
+UNIT_TEST(trims_are_not_for_nothing)
+{
+	const size_t little = 1 << 20, much = 24 << 20;
+	uint64_t begin, bytes;
+
+	unit_start(1);
+	sn_free(sn_malloc(64));
+	CHECK(sn_tables_count(FIRST, sn_size_class(64)) > 0);
+	begin = sn_now_ns();
+	sn_trim();
+	CHECK_EQUAL(sn_tables_count(FIRST, sn_size_class(64)), 0);
+	sn_free(sn_malloc(little));
+	bytes = sn_trim();
+	CHECK(bytes == 0 || sn_now_ns() - begin > 100000000); /* preempted */
+	sn_free(sn_malloc(much));
+	CHECK(sn_trim() >= much);
+	sn_free(sn_malloc(little));
+	unit_sleep_ms(110);
+	CHECK(sn_trim() >= little);
+}
+
 /* Threads that never allocate have arrays, too, on whatever CPU they are. */
 
 #define FREED 100
@@ -665,6 +687,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(bias_goes_and_comes),
 		cmocka_unit_test(tables_close_under_threads),
 		cmocka_unit_test(no_object_is_doubled),
+		cmocka_unit_test(trims_are_not_for_nothing),
 		cmocka_unit_test(threads_that_only_free),
 		cmocka_unit_test(alien_caches),
 		cmocka_unit_test(statistics_are_exact_when_quiet),

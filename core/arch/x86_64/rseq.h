@@ -30,10 +30,12 @@
 	"movslq %%fs:4(%[rseq]), %[t]\n"                                                           \
 	"movq (%[words], %[t], 8), %[t]\n"
 
-/* What an aborted sequence does instead: `undo`, then leaves as if it had found nothing. */
+/* What an aborted sequence does instead: `undo`, then leaves as if it had found nothing.  In a
+ * section that no compiler puts code into: in one of the function's own it would stand in its way.
+ */
 #define RSEQ_END(undo)                                                                             \
 	"2:\n"                                                                                     \
-	".pushsection .text.unlikely, \"ax\"\n"                                                    \
+	".pushsection .text.rseq_abort, \"ax\"\n"                                                  \
 	".byte 0x0f, 0xb9, 0x3d\n"                                                                 \
 	".long 0x53053053\n"                                                                       \
 	"4:\n" undo "jmp 2b\n"                                                                     \
@@ -44,7 +46,7 @@
 /* As RSEQ_END, for sequences that say by a jump that they found nothing. */
 #define RSEQ_END_GOTO(label)                                                                       \
 	"2:\n"                                                                                     \
-	".pushsection .text.unlikely, \"ax\"\n"                                                    \
+	".pushsection .text.rseq_abort, \"ax\"\n"                                                  \
 	".byte 0x0f, 0xb9, 0x3d\n"                                                                 \
 	".long 0x53053053\n"                                                                       \
 	"4:\n"                                                                                     \
