@@ -110,3 +110,36 @@ const struct command *find_command(const char *name)
 			return command;
 	return NULL;
 }
+
+/* Letters that differ, are missing, too many, or have changed places; no more than it takes. */
+static size_t distance(const char *one, const char *other)
+{
+	if (!*one || !*other)
+		return strlen(one) + strlen(other);
+	if (*one == *other)
+		return distance(one + 1, other + 1);
+	if (one[1] && one[0] == other[1] && one[1] == other[0])
+		return 1 + distance(one + 2, other + 2);
+	return 1 + (strlen(one) > strlen(other)	  ? distance(one + 1, other)
+		    : strlen(one) < strlen(other) ? distance(one, other + 1)
+						  : distance(one + 1, other + 1));
+}
+
+/* The command that was probably meant; NULL where none is near. */
+const struct command *similar_command(const char *name)
+{
+	const struct command *best = NULL;
+	size_t least = 3;
+
+	for (const struct command *command = commands; command->name; command++) {
+		size_t length = strlen(name), far = distance(name, command->name);
+
+		if (length > 2 && !strncmp(name, command->name, length))
+			far = 0;
+		if (far >= least || far >= strlen(command->name) / 2)
+			continue;
+		best = command;
+		least = far;
+	}
+	return best;
+}

@@ -87,6 +87,7 @@ struct command {
 
 extern const struct command commands[];
 const struct command *find_command(const char *name);
+const struct command *similar_command(const char *name);
 
 static inline bool exact_bytes(const struct context *context)
 {

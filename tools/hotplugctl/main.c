@@ -172,6 +172,16 @@ static bool check_arguments(const struct context *context)
 	       (!context->set.columns || check_columns(command->columns, context->set.columns));
 }
 
+static void complain_unknown(const char *name)
+{
+	const struct command *meant = similar_command(name);
+
+	if (meant)
+		complain("there is no command '%s'; did you mean '%s'?", name, meant->name);
+	else
+		complain("there is no command '%s'; 'hotplugctl help' lists them", name);
+}
+
 static int run(struct context *context, int count, char **words, bool help, bool version)
 {
 	if (version)
@@ -183,7 +193,7 @@ static int run(struct context *context, int count, char **words, bool help, bool
 	else
 		context->command = find_command(words[0]);
 	if (!context->command) {
-		complain("there is no command '%s'; 'hotplugctl help' lists them", words[0]);
+		complain_unknown(words[0]);
 		return EXIT_USAGE;
 	}
 	if (!help && !version) {
