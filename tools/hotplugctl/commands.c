@@ -48,11 +48,12 @@ const struct command commands[] = {
 	{"cancel", "N", "cancels an offline that is under way",
 	 "The node is online again when this returns. Nothing under way is a success, too.",
 	 OPT_BYTES, 1, 1, NULL, run_lifecycle},
-	{"plan", "N [-b]", "what an offline would do",
-	 "A dry run: bytes that would be given back, evicted and moved, where to, and what stands "
-	 "in\n"
-	 "the way. Nothing changes.",
-	 OPT_BYTES, 1, 1, NULL, run_plan},
+	{"plan", "N " TABLE_SYNOPSIS, "what an offline would do",
+	 "A dry run: bytes that would be given back, evicted and moved, where to, and what stands\n"
+	 "in the way. Nothing changes. With -o, -n or -a a row a process.\n"
+	 "Columns: PID COMMAND NODE FEASIBLE RELEASED EVICT MOVE ROOM LIVE CACHED METADATA OTHER\n"
+	 "OBSTACLES.",
+	 OPT_TABLE, 1, 1, plan_columns, run_plan},
 	{"why", "N " TABLE_SYNOPSIS, "who keeps a node busy",
 	 "Caches with live objects on the node, and large blocks, largest first.\n"
 	 "Columns: PID COMMAND CACHE OBJECTS SLABS BYTES.",
@@ -67,9 +68,11 @@ const struct command commands[] = {
 	 "that never held anything on a node are left out; --json has them.\n"
 	 "Columns: PID COMMAND CACHE NODE ACTIVE NUM SIZE PER FULL PART FREE CPU SHARED ALIEN.",
 	 OPT_TABLE, 0, -1, slabinfo_columns, run_slabinfo},
-	{"topology", "[-b]", "nodes, CPUs, distances, fallback order",
-	 "In the shape of numactl -H, with states and fallback orders added.", OPT_BYTES, 0, 0,
-	 NULL, run_topology},
+	{"topology", TABLE_SYNOPSIS, "nodes, CPUs, distances, fallback order",
+	 "In the shape of numactl -H, with states and fallback orders added; with -o or -n a row\n"
+	 "a node.\n"
+	 "Columns: PID COMMAND NODE STATE CPUS SIZE FREE DISTANCES FALLBACK.",
+	 OPT_TABLE, 0, 0, topology_columns, run_topology},
 	{"events", "[--since K] [--no-follow]", "follows transitions of nodes, a line each",
 	 "Until Ctrl-C, or the process ends. --since K begins after event number K, as far back "
 	 "as\n"
