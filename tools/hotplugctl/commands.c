@@ -68,11 +68,13 @@ const struct command commands[] = {
 	 "that never held anything on a node are left out; --json has them.\n"
 	 "Columns: PID COMMAND CACHE NODE ACTIVE NUM SIZE PER FULL PART FREE CPU SHARED ALIEN.",
 	 OPT_TABLE, 0, -1, slabinfo_columns, run_slabinfo},
-	{"topology", TABLE_SYNOPSIS, "nodes, CPUs, distances, fallback order",
+	{"topology", "[--draw FILE] " TABLE_SYNOPSIS, "nodes, CPUs, distances, fallback order",
 	 "In the shape of numactl -H, with states and fallback orders added; with -o or -n a row\n"
 	 "a node.\n"
+	 "--draw makes a picture with states and bytes in it, by hwloc's lstopo: FILE ends in\n"
+	 ".svg, .png, .pdf, .ps, .fig or .txt; '-' is SVG on standard output.\n"
 	 "Columns: PID COMMAND NODE STATE CPUS SIZE FREE DISTANCES FALLBACK.",
-	 OPT_TABLE, 0, 0, topology_columns, run_topology},
+	 OPT_TABLE | OPT_DRAW, 0, 0, topology_columns, run_topology},
 	{"events", "[--since K] [--no-follow]", "follows transitions of nodes, a line each",
 	 "Until Ctrl-C, or the process ends. --since K begins after event number K, as far back "
 	 "as\n"

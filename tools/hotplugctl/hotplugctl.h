@@ -39,6 +39,7 @@ enum option_bit {
 	OPT_RATE = 1 << 14,
 	OPT_REQUESTS = 1 << 15,
 	OPT_CLIENTS = 1 << 16,
+	OPT_DRAW = 1 << 17,
 };
 
 #define OPT_TABLE (OPT_COLUMNS | OPT_NO_HEADING | OPT_BYTES)
@@ -62,6 +63,7 @@ struct settings {
 	const char *rate;
 	const char *requests;
 	const char *clients;
+	const char *draw;
 };
 
 struct column;

@@ -44,6 +44,7 @@ static const struct option long_options[] = {
 	{"rate", required_argument, NULL, LONG_OPTION + OPT_RATE},
 	{"requests", required_argument, NULL, LONG_OPTION + OPT_REQUESTS},
 	{"clients", required_argument, NULL, LONG_OPTION + OPT_CLIENTS},
+	{"draw", required_argument, NULL, LONG_OPTION + OPT_DRAW},
 	{0},
 };
 
@@ -84,6 +85,7 @@ static bool set_particular(struct settings *set, unsigned int bit)
 			     : bit == OPT_RATE	    ? &set->rate
 			     : bit == OPT_REQUESTS  ? &set->requests
 			     : bit == OPT_CLIENTS   ? &set->clients
+			     : bit == OPT_DRAW	    ? &set->draw
 						    : NULL;
 
 	set->given |= bit;

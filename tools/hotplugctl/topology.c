@@ -8,6 +8,7 @@
 
 #include "hotplugctl.h"
 #include "json.h"
+#include "picture.h"
 #include "result.h"
 #include "table.h"
 #include "target.h"
@@ -186,10 +187,45 @@ static void show_topology(const struct context *context, const struct targets *t
 	}
 }
 
+/* Two questions: how the nodes stand to each other, and what is on them. */
+static int draw_topology(struct context *context)
+{
+	struct exchange exchange = {.request = "topology", .timeout_ms = QUERY_TIMEOUT_MS};
+	struct targets targets;
+	struct session *session;
+	json_t *status;
+	int code;
+
+	if (context->set.all) {
+		complain("--draw shows one process; choose it with -p");
+		return EXIT_USAGE;
+	}
+	if (!check_picture(context->set.draw))
+		return EXIT_USAGE;
+	code = select_targets(context, &targets);
+	if (code != EXIT_DONE)
+		return code;
+	ask_targets(&targets, &exchange);
+	session = &targets.sessions[0];
+	if (session->code != EXIT_DONE) {
+		print_failure(context, session->process, session->reply);
+		return session->code;
+	}
+	status = ask_process(session->process, "status", &code);
+	if (code != EXIT_DONE)
+		print_failure(context, session->process, status);
+	else if (!draw_picture(context->set.draw, session->process, session->reply, status))
+		code = EXIT_NO_PROCESS;
+	json_decref(status);
+	return code;
+}
+
 int run_topology(struct context *context)
 {
 	struct exchange exchange = {.request = "topology", .timeout_ms = QUERY_TIMEOUT_MS};
 	bool as_table = context->set.given & (OPT_COLUMNS | OPT_NO_HEADING);
 
+	if (context->set.draw)
+		return draw_topology(context);
 	return ask_and_show(context, &exchange, as_table ? show_table : show_topology);
 }
