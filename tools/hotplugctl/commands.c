@@ -96,6 +96,12 @@ const struct command commands[] = {
 	 "tells\n"
 	 "about them.",
 	 0, 1, -1, NULL, run_fault},
+	{"metrics", "[--caches] [--http]", "OpenMetrics text of one or all processes",
+	 "For a node exporter's textfile collector, or a scrape: all processes unless -p or -s\n"
+	 "names one. Those that cannot be asked are there, with slabnode_process_up 0 and the\n"
+	 "reason. --caches adds a series for every cache on every node; --http answers one HTTP\n"
+	 "request on standard input, for a socket unit, inetd or socat.",
+	 OPT_CACHES | OPT_HTTP, 0, 0, NULL, run_metrics},
 	{"options", TABLE_SYNOPSIS, "the library's options and their values",
 	 "As the process has understood its environment.\n"
 	 "Columns: PID COMMAND NAME TYPE VALUE DEFAULT HELP.",

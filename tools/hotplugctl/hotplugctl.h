@@ -40,6 +40,8 @@ enum option_bit {
 	OPT_REQUESTS = 1 << 15,
 	OPT_CLIENTS = 1 << 16,
 	OPT_DRAW = 1 << 17,
+	OPT_CACHES = 1 << 19,
+	OPT_HTTP = 1 << 20,
 };
 
 #define OPT_TABLE (OPT_COLUMNS | OPT_NO_HEADING | OPT_BYTES)
@@ -106,6 +108,7 @@ int run_plan(struct context *context);
 int run_offline(struct context *context);
 int run_lifecycle(struct context *context);
 int run_events(struct context *context);
+int run_metrics(struct context *context);
 int run_fault(struct context *context);
 int run_storm(struct context *context);
 int run_version(struct context *context);

@@ -45,6 +45,8 @@ static const struct option long_options[] = {
 	{"requests", required_argument, NULL, LONG_OPTION + OPT_REQUESTS},
 	{"clients", required_argument, NULL, LONG_OPTION + OPT_CLIENTS},
 	{"draw", required_argument, NULL, LONG_OPTION + OPT_DRAW},
+	{"caches", no_argument, NULL, LONG_OPTION + OPT_CACHES},
+	{"http", no_argument, NULL, LONG_OPTION + OPT_HTTP},
 	{0},
 };
 
