@@ -80,6 +80,13 @@ const struct command commands[] = {
 	 "as\n"
 	 "the process remembers; --no-follow ends with the last that has happened.",
 	 OPT_SINCE | OPT_NO_FOLLOW, 0, 0, NULL, run_events},
+	{"top", "[--delay SEC]", "live screen of nodes and caches",
+	 "Nodes above with a bar of live (#), cached (+) and free (.) memory, transitions as\n"
+	 "they happen, the largest caches below; refreshed each second unless --delay says\n"
+	 "otherwise. Keys: q leaves, p pauses, b u a t s c n sort the caches (again: the other\n"
+	 "way), d shows them node by node, + and - change the delay, Tab shows the next process\n"
+	 "(with -a), ? helps.",
+	 OPT_DELAY, 0, 0, NULL, run_top},
 	{"storm",
 	 "[--seed S] [--requests N] [--duration SEC] [--rate HZ] [--clients K] [--policy P]",
 	 "random requests, for tests",

@@ -40,6 +40,7 @@ enum option_bit {
 	OPT_REQUESTS = 1 << 15,
 	OPT_CLIENTS = 1 << 16,
 	OPT_DRAW = 1 << 17,
+	OPT_DELAY = 1 << 18,
 	OPT_CACHES = 1 << 19,
 	OPT_HTTP = 1 << 20,
 };
@@ -66,6 +67,7 @@ struct settings {
 	const char *requests;
 	const char *clients;
 	const char *draw;
+	const char *delay;
 };
 
 struct column;
@@ -108,6 +110,7 @@ int run_plan(struct context *context);
 int run_offline(struct context *context);
 int run_lifecycle(struct context *context);
 int run_events(struct context *context);
+int run_top(struct context *context);
 int run_metrics(struct context *context);
 int run_fault(struct context *context);
 int run_storm(struct context *context);

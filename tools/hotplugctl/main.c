@@ -45,6 +45,7 @@ static const struct option long_options[] = {
 	{"requests", required_argument, NULL, LONG_OPTION + OPT_REQUESTS},
 	{"clients", required_argument, NULL, LONG_OPTION + OPT_CLIENTS},
 	{"draw", required_argument, NULL, LONG_OPTION + OPT_DRAW},
+	{"delay", required_argument, NULL, LONG_OPTION + OPT_DELAY},
 	{"caches", no_argument, NULL, LONG_OPTION + OPT_CACHES},
 	{"http", no_argument, NULL, LONG_OPTION + OPT_HTTP},
 	{0},
@@ -88,6 +89,7 @@ static bool set_particular(struct settings *set, unsigned int bit)
 			     : bit == OPT_REQUESTS  ? &set->requests
 			     : bit == OPT_CLIENTS   ? &set->clients
 			     : bit == OPT_DRAW	    ? &set->draw
+			     : bit == OPT_DELAY	    ? &set->delay
 						    : NULL;
 
 	set->given |= bit;
