@@ -304,6 +304,8 @@ class Finding(MockCase):
         own = pathlib.Path("/run/slabnode" if os.geteuid() == 0
                            else f"/tmp/slabnode-{os.geteuid()}")
         existed = own.exists()
+        if not os.access(own if existed else own.parent, os.W_OK):
+            self.skipTest("the default directory belongs to the root of the whole system")
         pid = self.start(environment={"SLABNODE_RUNDIR": ""}, rundir=own).pid
         self.expect(0, "-p", pid, "status")
         (own / f"{pid}.sock").unlink()
@@ -322,6 +324,27 @@ class Finding(MockCase):
     def test_overwritten_environment(self):
         pid = self.start("mode=rundirless", environment={"SLABNODE_RUNDIR": "/nowhere"}).pid
         self.expect(0, "-p", pid, "status")
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root and setpriv")
+    def test_a_closed_directory_of_others_is_no_answer(self):
+        """Other places are guesses: root's directory, say, is closed to everybody else."""
+        closed = self.directory / "closed"
+        closed.mkdir(mode=0o700)
+        self.directory.chmod(0o755)
+        tools = self.directory / "tools"
+        tools.mkdir(mode=0o755)
+        shutil.copy(HOTPLUGCTL, tools)
+        mute = subprocess.Popen(["setpriv", "--reuid", "65534", "--clear-groups", "/usr/bin/python3",
+                                 HERE / "mock_server.py", self.library, "/nowhere",
+                                 "mode=nosocket"], stdout=subprocess.PIPE, text=True,
+                                env=clean_environment(SLABNODE_RUNDIR="/nowhere"))
+        self.addCleanup(self.end, mute)
+        if mute.stdout.readline() != "ready\n":
+            self.skipTest("another user may not read the tests")
+        done = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups",
+                               tools / "hotplugctl", "list"], capture_output=True, text=True,
+                              env=clean_environment(SLABNODE_RUNDIR=str(closed)), check=False)
+        self.assertRegex(done.stdout, rf"{mute.pid} +\S+ +\(no control thread\)")
 
     def test_a_leftover_socket_is_no_control_thread(self):
         mock = self.start("mode=nosocket")
