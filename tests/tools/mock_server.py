@@ -11,6 +11,7 @@ healthy process never gives. Usage: mock_server.py LIBRARY_FILE RUNDIR [key=valu
   nodes=N          how many nodes (4)
   busy=N,...       nodes with live memory: strict answers EBUSY, wait lasts until its timeout
   command=NAME     what the hello says
+  caches=N         how many caches (1)
 
 It prints "ready" when it can be found.
 """
@@ -106,7 +107,10 @@ class Client(threading.Thread):
                 "capacity_bytes": 536870912, "live_bytes": 123456789 * node,
                 "cached_bytes": 654321, "slabs": 12345, "large_bytes": 0, "resident_bytes": 777,
                 "elsewhere_bytes": 0, "other_bytes": 0, "numa_hit": 900, "numa_miss": 100,
-                "numa_foreign": 0, "fallback": [n for n in range(self.model.count) if n != node]}
+                "numa_foreign": 0, "fallback": [n for n in range(self.model.count) if n != node],
+                "transition": {"action": "offline", "policy": "wait", "phase": "waiting",
+                               "elapsed_ms": 1200}
+                if self.model.state[node] == "going-offline" else None}
 
     def do_list_self(self, _plain, _values):
         online = sum(s == "online" for s in self.model.state.values())
@@ -129,10 +133,12 @@ class Client(threading.Thread):
         self.send({"ok": True, "source": "synthetic", "simulated": True, "nodes": nodes})
 
     def do_slabinfo(self, plain, _values):
-        caches = [{"cache": "malloc-64", "node": n, "object_size": 64, "active_objects": 10 * n,
-                   "total_objects": 128 * n, "objects_per_slab": 64, "slabs_full": 0,
-                   "slabs_partial": n, "slabs_free": 0, "cpu_arrays": 0, "shared": 0, "alien": 0}
-                  for n in ([int(p) for p in plain] or range(self.model.count))]
+        nodes = [int(p) for p in plain] or range(self.model.count)
+        caches = [{"cache": f"malloc-{64 * c}", "node": n, "object_size": 64 * c,
+                   "active_objects": 10 * n, "total_objects": 128 * n // c, "objects_per_slab": 64,
+                   "slabs_full": 0, "slabs_partial": n, "slabs_free": 0, "cpu_arrays": 0,
+                   "shared": 0, "alien": 0}
+                  for c in range(1, 1 + int(self.options.get("caches", "1"))) for n in nodes]
         self.send({"ok": True, "caches": caches})
 
     def do_why(self, plain, _values):
@@ -281,11 +287,11 @@ def main():
     listener.bind(path)
     listener.listen(64)
     model = Model(options)
-    print("ready", flush=True)
     if options.get("mode") == "rundirless":
         # Under the name by which the real library's control thread is known.
         with open("/proc/self/comm", "w", encoding="ascii") as name:
             name.write("slabnode-ctl")
+    print("ready", flush=True)
     while True:
         connection, _ = listener.accept()
         Client(connection, model, options).start()

@@ -48,11 +48,12 @@ const struct command commands[] = {
 	{"cancel", "N", "cancels an offline that is under way",
 	 "The node is online again when this returns. Nothing under way is a success, too.",
 	 OPT_BYTES, 1, 1, NULL, run_lifecycle},
-	{"plan", "N [-b]", "what an offline would do",
-	 "A dry run: bytes that would be given back, evicted and moved, where to, and what stands "
-	 "in\n"
-	 "the way. Nothing changes.",
-	 OPT_BYTES, 1, 1, NULL, run_plan},
+	{"plan", "N " TABLE_SYNOPSIS, "what an offline would do",
+	 "A dry run: bytes that would be given back, evicted and moved, where to, and what stands\n"
+	 "in the way. Nothing changes. With -o, -n or -a a row a process.\n"
+	 "Columns: PID COMMAND NODE FEASIBLE RELEASED EVICT MOVE ROOM LIVE CACHED METADATA OTHER\n"
+	 "OBSTACLES.",
+	 OPT_TABLE, 1, 1, plan_columns, run_plan},
 	{"why", "N " TABLE_SYNOPSIS, "who keeps a node busy",
 	 "Caches with live objects on the node, and large blocks, largest first.\n"
 	 "Columns: PID COMMAND CACHE OBJECTS SLABS BYTES.",
@@ -67,14 +68,25 @@ const struct command commands[] = {
 	 "that never held anything on a node are left out; --json has them.\n"
 	 "Columns: PID COMMAND CACHE NODE ACTIVE NUM SIZE PER FULL PART FREE CPU SHARED ALIEN.",
 	 OPT_TABLE, 0, -1, slabinfo_columns, run_slabinfo},
-	{"topology", "[-b]", "nodes, CPUs, distances, fallback order",
-	 "In the shape of numactl -H, with states and fallback orders added.", OPT_BYTES, 0, 0,
-	 NULL, run_topology},
+	{"topology", "[--draw FILE] " TABLE_SYNOPSIS, "nodes, CPUs, distances, fallback order",
+	 "In the shape of numactl -H, with states and fallback orders added; with -o or -n a row\n"
+	 "a node.\n"
+	 "--draw makes a picture with states and bytes in it, by hwloc's lstopo: FILE ends in\n"
+	 ".svg, .png, .pdf, .ps, .fig or .txt; '-' is SVG on standard output.\n"
+	 "Columns: PID COMMAND NODE STATE CPUS SIZE FREE DISTANCES FALLBACK.",
+	 OPT_TABLE | OPT_DRAW, 0, 0, topology_columns, run_topology},
 	{"events", "[--since K] [--no-follow]", "follows transitions of nodes, a line each",
 	 "Until Ctrl-C, or the process ends. --since K begins after event number K, as far back "
 	 "as\n"
 	 "the process remembers; --no-follow ends with the last that has happened.",
 	 OPT_SINCE | OPT_NO_FOLLOW, 0, 0, NULL, run_events},
+	{"top", "[--delay SEC]", "live screen of nodes and caches",
+	 "Nodes above with a bar of live (#), cached (+) and free (.) memory, transitions as\n"
+	 "they happen, the largest caches below; refreshed each second unless --delay says\n"
+	 "otherwise. Keys: q leaves, p pauses, b u a t s c n sort the caches (again: the other\n"
+	 "way), d shows them node by node, + and - change the delay, Tab shows the next process\n"
+	 "(with -a), ? helps.",
+	 OPT_DELAY, 0, 0, NULL, run_top},
 	{"storm",
 	 "[--seed S] [--requests N] [--duration SEC] [--rate HZ] [--clients K] [--policy P]",
 	 "random requests, for tests",
@@ -91,6 +103,12 @@ const struct command commands[] = {
 	 "tells\n"
 	 "about them.",
 	 0, 1, -1, NULL, run_fault},
+	{"metrics", "[--caches] [--http]", "OpenMetrics text of one or all processes",
+	 "For a node exporter's textfile collector, or a scrape: all processes unless -p or -s\n"
+	 "names one. Those that cannot be asked are there, with slabnode_process_up 0 and the\n"
+	 "reason. --caches adds a series for every cache on every node; --http answers one HTTP\n"
+	 "request on standard input, for a socket unit, inetd or socat.",
+	 OPT_CACHES | OPT_HTTP, 0, 0, NULL, run_metrics},
 	{"options", TABLE_SYNOPSIS, "the library's options and their values",
 	 "As the process has understood its environment.\n"
 	 "Columns: PID COMMAND NAME TYPE VALUE DEFAULT HELP.",
@@ -109,4 +127,37 @@ const struct command *find_command(const char *name)
 		if (!strcmp(command->name, name))
 			return command;
 	return NULL;
+}
+
+/* Letters that differ, are missing, too many, or have changed places; no more than it takes. */
+static size_t distance(const char *one, const char *other)
+{
+	if (!*one || !*other)
+		return strlen(one) + strlen(other);
+	if (*one == *other)
+		return distance(one + 1, other + 1);
+	if (one[1] && one[0] == other[1] && one[1] == other[0])
+		return 1 + distance(one + 2, other + 2);
+	return 1 + (strlen(one) > strlen(other)	  ? distance(one + 1, other)
+		    : strlen(one) < strlen(other) ? distance(one, other + 1)
+						  : distance(one + 1, other + 1));
+}
+
+/* The command that was probably meant; NULL where none is near. */
+const struct command *similar_command(const char *name)
+{
+	const struct command *best = NULL;
+	size_t least = 3;
+
+	for (const struct command *command = commands; command->name; command++) {
+		size_t length = strlen(name), far = distance(name, command->name);
+
+		if (length > 2 && !strncmp(name, command->name, length))
+			far = 0;
+		if (far >= least || far >= strlen(command->name) / 2)
+			continue;
+		best = command;
+		least = far;
+	}
+	return best;
 }

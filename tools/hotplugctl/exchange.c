@@ -100,6 +100,18 @@ static void open_session(struct session *session)
 		fail_session(session, process->error, process->problem);
 }
 
+static const char *request_of(const struct session *session, const struct exchange *exchange)
+{
+	return session->request ? session->request : exchange->request;
+}
+
+static uint64_t reply_deadline(const struct session *session, const struct exchange *exchange)
+{
+	int timeout_ms = session->request ? session->timeout_ms : exchange->timeout_ms;
+
+	return timeout_ms ? now_ms() + (uint64_t)timeout_ms : 0;
+}
+
 /* The next request on a connection that was kept. */
 static void ask_again(struct session *session, const struct exchange *exchange)
 {
@@ -109,10 +121,18 @@ static void ask_again(struct session *session, const struct exchange *exchange)
 	session->length = 0;
 	session->done = false;
 	session->started = now_ms();
-	session->deadline =
-		exchange->timeout_ms ? session->started + (uint64_t)exchange->timeout_ms : 0;
-	if (!send_request(session, exchange->request))
+	session->deadline = reply_deadline(session, exchange);
+	if (!send_request(session, request_of(session, exchange)))
 		report_hangup(session);
+}
+
+/* Asks a session that is done, or new; from on_tick, while the exchange goes on. */
+void ask_session(struct session *session, const struct exchange *exchange)
+{
+	if (session->fd >= 0)
+		ask_again(session, exchange);
+	else
+		open_session(session);
 }
 
 /* A process that refuses the connection may say so in place of its hello. */
@@ -132,8 +152,8 @@ static void take_hello(struct session *session, json_t *object, const struct exc
 		free(session->process->command);
 		session->process->command = copy_text(command);
 	}
-	session->deadline = exchange->timeout_ms ? now_ms() + (uint64_t)exchange->timeout_ms : 0;
-	if (!send_request(session, exchange->request))
+	session->deadline = reply_deadline(session, exchange);
+	if (!send_request(session, request_of(session, exchange)))
 		report_hangup(session);
 }
 
@@ -243,33 +263,45 @@ static size_t prepare_poll(struct session *sessions, size_t count, struct pollfd
 	return open;
 }
 
+static void take_arrivals(struct session *sessions, size_t count, const struct pollfd *polls,
+			  const struct exchange *exchange)
+{
+	for (size_t i = 0; i < count; i++)
+		if (polls[i].revents && !sessions[i].done)
+			read_session(&sessions[i], exchange);
+	if (polls[count].revents)
+		exchange->on_input(exchange->data);
+	if (exchange->on_tick)
+		exchange->on_tick(sessions, count, exchange->data);
+}
+
 static void poll_sessions(struct session *sessions, size_t count, const struct exchange *exchange,
 			  const sigset_t *mask)
 {
-	struct pollfd *polls = grow(NULL, count * sizeof(*polls));
+	struct pollfd *polls = grow(NULL, (count + 1) * sizeof(*polls));
 
-	for (;;) {
+	do {
 		int sleep_ms = exchange->tick_ms ? exchange->tick_ms : TICK_MS;
 		struct timespec limit;
 
 		if (!exchange->on_tick)
 			sleep_ms = -1;
-		if (!prepare_poll(sessions, count, polls, &sleep_ms))
+		if (!prepare_poll(sessions, count, polls, &sleep_ms) && !exchange->finished)
 			break;
+		/* Whoever has no use for input polls a descriptor that is none. */
+		polls[count] = (struct pollfd){.fd = exchange->on_input ? STDIN_FILENO : -1,
+					       .events = POLLIN};
 		limit = (struct timespec){sleep_ms / 1000, sleep_ms % 1000 * 1000000L};
-		if (ppoll(polls, count, sleep_ms < 0 ? NULL : &limit, mask) < 0 && errno != EINTR)
+		if (ppoll(polls, count + 1, sleep_ms < 0 ? NULL : &limit, mask) < 0 &&
+		    errno != EINTR)
 			break;
 		if (interrupted && exchange->on_interrupt) {
 			interrupted = 0;
 			exchange->on_interrupt(sessions, count, exchange->data);
-			continue;
+		} else {
+			take_arrivals(sessions, count, polls, exchange);
 		}
-		for (size_t i = 0; i < count; i++)
-			if (polls[i].revents && !sessions[i].done)
-				read_session(&sessions[i], exchange);
-		if (exchange->on_tick)
-			exchange->on_tick(sessions, count, exchange->data);
-	}
+	} while (!exchange->finished || !exchange->finished(exchange->data));
 	free(polls);
 }
 
@@ -307,10 +339,7 @@ void run_exchange(struct session *sessions, size_t count, const struct exchange 
 	else
 		sigprocmask(SIG_SETMASK, NULL, &mask);
 	for (size_t i = 0; i < count; i++)
-		if (sessions[i].fd >= 0)
-			ask_again(&sessions[i], exchange);
-		else
-			open_session(&sessions[i]);
+		ask_session(&sessions[i], exchange);
 	poll_sessions(sessions, count, exchange, &mask);
 	if (exchange->on_interrupt)
 		sigprocmask(SIG_SETMASK, &mask, NULL);

@@ -18,7 +18,9 @@
 
 struct session {
 	struct process *process;
-	int fd; /* -1: closed */
+	const char *request; /* NULL: the exchange's, and its timeout */
+	int timeout_ms;	     /* for the reply to a request of its own; 0: as long as it takes */
+	int fd;		     /* -1: closed */
 	char *buffer;
 	size_t length;
 	json_t *hello;
@@ -42,9 +44,14 @@ struct exchange {
 	/* On each SIGINT, SIGTERM or SIGHUP; NULL: these end the program as usual. */
 	void (*on_interrupt)(struct session *sessions, size_t count, void *data);
 	int tick_ms; /* 0: five times a second */
+	/* When there is something to read on stdin; NULL: stdin is not looked at. */
+	void (*on_input)(void *data);
+	/* Looked at after every tick: the loop ends when it is true, not with the last reply. */
+	bool (*finished)(void *data);
 	void *data;
 };
 
+void ask_session(struct session *session, const struct exchange *exchange);
 void run_exchange(struct session *sessions, size_t count, const struct exchange *exchange);
 void finish_session(struct session *session, json_t *reply, int code);
 void close_session(struct session *session);

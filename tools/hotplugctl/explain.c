@@ -36,14 +36,6 @@ static const struct figure plan_figures[] = {
 	{0},
 };
 
-static bool print_if_failed(const struct context *context, const struct session *session)
-{
-	if (session->code == EXIT_DONE)
-		return false;
-	print_failure(context, session->process, session->reply);
-	return true;
-}
-
 static void print_who(const struct context *context, const struct session *session)
 {
 	char *who;
@@ -126,7 +118,7 @@ static void show_why(const struct context *context, const struct targets *target
 {
 	struct table table = {.columns = why_columns, .several = context->set.all};
 
-	if (!context->set.all && print_if_failed(context, &targets->sessions[0]))
+	if (show_failure(context, targets))
 		return;
 	for (size_t i = 0; i < targets->processes.count; i++)
 		if (targets->sessions[i].code == EXIT_DONE &&
@@ -139,6 +131,72 @@ static void show_why(const struct context *context, const struct targets *target
 	for (size_t i = 0; i < targets->processes.count; i++)
 		if (targets->sessions[i].code == EXIT_DONE)
 			print_sites(context, &targets->sessions[i]);
+}
+
+static char *cell_feasible(const json_t *row, bool exact)
+{
+	(void)exact;
+	return copy_text(field_flag(row, "feasible") ? "yes" : "no");
+}
+
+/* Where the plan would move to, together. */
+static char *cell_room(const json_t *row, bool exact)
+{
+	const json_t *targets = field_array(row, "targets");
+	uint64_t room = 0;
+
+	for (size_t i = 0; i < json_array_size(targets); i++) {
+		const json_t *target = json_array_get(targets, i);
+
+		if (!field_present(target, "free_bytes"))
+			return copy_text("unlimited");
+		room += field_count(target, "free_bytes");
+	}
+	return format_bytes(room, exact);
+}
+
+static char *cell_obstacles(const json_t *row, bool exact)
+{
+	const json_t *obstacles = field_array(row, "obstacles");
+	char *text = NULL;
+
+	(void)exact;
+	for (size_t i = 0; i < json_array_size(obstacles); i++) {
+		char *part = describe_value(json_array_get(obstacles, i));
+
+		append_text(&text, "%s%s", text ? "; " : "", part);
+		free(part);
+	}
+	return text ? text : copy_text("-");
+}
+
+/* With -o, -n or -a: a row a process. */
+const struct column plan_columns[] = {
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"FEASIBLE", "feasible", CELL_TEXT, COLUMN_SHOWN, cell_feasible},
+	{"RELEASED", "released_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"EVICT", "evict_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"MOVE", "to_move_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"ROOM", "targets", CELL_BYTES, COLUMN_SHOWN, cell_room},
+	{"LIVE", "live_bytes", CELL_BYTES, 0, NULL},
+	{"CACHED", "cached_bytes", CELL_BYTES, 0, NULL},
+	{"METADATA", "metadata_bytes", CELL_BYTES, 0, NULL},
+	{"OTHER", "other_bytes", CELL_BYTES, 0, NULL},
+	{"OBSTACLES", "obstacles", CELL_TEXT, COLUMN_SHOWN, cell_obstacles},
+	{0},
+};
+
+static void show_plan_rows(const struct context *context, const struct targets *targets)
+{
+	struct table table = {.columns = plan_columns, .several = context->set.all, .uncut = true};
+
+	if (show_failure(context, targets))
+		return;
+	table.rows = collect_rows(targets, NULL, NULL);
+	print_table(context, &table);
+	json_decref(table.rows);
 }
 
 static void print_plan_targets(const struct context *context, const json_t *reply)
@@ -160,23 +218,18 @@ static void print_plan_targets(const struct context *context, const json_t *repl
 
 static void show_plan(const struct context *context, const struct targets *targets)
 {
-	for (size_t i = 0; i < targets->processes.count; i++) {
-		const struct session *session = &targets->sessions[i];
-		const json_t *reply = session->reply;
-		struct table table = {.columns = why_columns,
-				      .rows = field_array(reply, "holders")};
+	const json_t *reply = targets->sessions[0].reply;
+	struct table table = {.columns = why_columns, .rows = field_array(reply, "holders")};
 
-		if (print_if_failed(context, session))
-			continue;
-		print_who(context, session);
-		printf("node %llu: offline %s\n", (unsigned long long)field_count(reply, "node"),
-		       field_flag(reply, "feasible") ? "would succeed" : "would not succeed");
-		print_note(reply);
-		print_figures(context, plan_figures, reply);
-		print_plan_targets(context, reply);
-		if (json_array_size(table.rows))
-			print_table(context, &table);
-	}
+	if (show_failure(context, targets))
+		return;
+	printf("node %llu: offline %s\n", (unsigned long long)field_count(reply, "node"),
+	       field_flag(reply, "feasible") ? "would succeed" : "would not succeed");
+	print_note(reply);
+	print_figures(context, plan_figures, reply);
+	print_plan_targets(context, reply);
+	if (json_array_size(table.rows))
+		print_table(context, &table);
 }
 
 static int explain(struct context *context,
@@ -201,5 +254,7 @@ int run_why(struct context *context)
 
 int run_plan(struct context *context)
 {
-	return explain(context, show_plan);
+	bool rows = context->set.all || (context->set.given & (OPT_COLUMNS | OPT_NO_HEADING));
+
+	return explain(context, rows ? show_plan_rows : show_plan);
 }

@@ -39,6 +39,10 @@ enum option_bit {
 	OPT_RATE = 1 << 14,
 	OPT_REQUESTS = 1 << 15,
 	OPT_CLIENTS = 1 << 16,
+	OPT_DRAW = 1 << 17,
+	OPT_DELAY = 1 << 18,
+	OPT_CACHES = 1 << 19,
+	OPT_HTTP = 1 << 20,
 };
 
 #define OPT_TABLE (OPT_COLUMNS | OPT_NO_HEADING | OPT_BYTES)
@@ -62,6 +66,8 @@ struct settings {
 	const char *rate;
 	const char *requests;
 	const char *clients;
+	const char *draw;
+	const char *delay;
 };
 
 struct column;
@@ -87,6 +93,7 @@ struct command {
 
 extern const struct command commands[];
 const struct command *find_command(const char *name);
+const struct command *similar_command(const char *name);
 
 static inline bool exact_bytes(const struct context *context)
 {
@@ -103,6 +110,8 @@ int run_plan(struct context *context);
 int run_offline(struct context *context);
 int run_lifecycle(struct context *context);
 int run_events(struct context *context);
+int run_top(struct context *context);
+int run_metrics(struct context *context);
 int run_fault(struct context *context);
 int run_storm(struct context *context);
 int run_version(struct context *context);

@@ -55,13 +55,13 @@ static const struct column result_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
 	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
 	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"RESULT", "error", CELL_TEXT, COLUMN_SHOWN, cell_result},
+	{"RESULT", "error", CELL_TEXT, COLUMN_SHOWN | COLUMN_STATE, cell_result},
 	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN, NULL},
-	{"DRAINED", "drained_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
-	{"RELEASED", "released_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-	{"EVICTED", "evicted_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
+	{"DRAINED", "drained_objects", CELL_COUNT, COLUMN_SPARSE | COLUMN_SPARE, NULL},
+	{"RELEASED", "released_bytes", CELL_BYTES, COLUMN_SPARSE | COLUMN_SPARE, NULL},
+	{"EVICTED", "evicted_objects", CELL_COUNT, COLUMN_SPARSE | COLUMN_SPARE, NULL},
 	{"MOVED", "migrated_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-	{"MS", "elapsed_ms", CELL_MS, COLUMN_SPARSE, NULL},
+	{"MS", "elapsed_ms", CELL_MS, COLUMN_SPARSE | COLUMN_SPARE, NULL},
 	{"WHY", "message", CELL_TEXT, COLUMN_SPARSE, NULL},
 	{"NOTE", "note", CELL_TEXT, COLUMN_SPARSE, NULL},
 	{0},
@@ -131,28 +131,78 @@ static json_t *result_rows(const struct targets *targets)
 	return rows;
 }
 
-static void show_results(const struct context *context, const struct targets *targets)
+/* Under a table: what to do about each kind of failure that is in it, once. */
+static void print_advice(const struct context *context, const struct process *process,
+			 const json_t *reply)
 {
-	const struct session *session = &targets->sessions[0];
+	const json_t *results = field_array(reply, "results");
+
+	for (size_t i = 0; i < json_array_size(results); i++) {
+		const json_t *row = json_array_get(results, i);
+		bool told = reply_code(row) == EXIT_DONE;
+		char *advice;
+
+		for (size_t k = 0; k < i && !told; k++)
+			told = !strcmp(reply_error(json_array_get(results, k)), reply_error(row));
+		if (told)
+			continue;
+		advice = advise(process, context->set.policy, row);
+		if (advice)
+			complain("%s", advice);
+		free(advice);
+	}
+}
+
+/* What Ctrl-C promised: which nodes are back. */
+static void print_back(const struct session *session)
+{
+	const json_t *results = field_array(session->reply, "results");
+	size_t count = results ? json_array_size(results) : 1;
+	char *nodes = NULL;
+
+	if (session->code != EXIT_CANCELLED)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		const json_t *row = results ? json_array_get(results, i) : session->reply;
+		const char *state = field_text(row, "state");
+
+		if (state && !strcmp(state, "online"))
+			append_text(&nodes, "%s%llu", nodes ? "," : "",
+				    (unsigned long long)field_count(row, "node"));
+	}
+	if (nodes)
+		complain(strchr(nodes, ',') ? "cancelled: nodes %s are back"
+					    : "cancelled: node %s is back",
+			 nodes);
+	free(nodes);
+}
+
+static void show_table(const struct context *context, const struct targets *targets)
+{
 	struct table table = {
 		.columns = result_columns, .several = context->set.all, .uncut = true};
 
+	table.rows = result_rows(targets);
+	print_table(context, &table);
+	json_decref(table.rows);
+	for (size_t i = 0; i < targets->processes.count; i++)
+		print_advice(context, targets->sessions[i].process, targets->sessions[i].reply);
+}
+
+static void show_results(const struct context *context, const struct targets *targets)
+{
+	const struct session *session = &targets->sessions[0];
+
 	if (several_results(context, targets)) {
-		table.rows = result_rows(targets);
-		print_table(context, &table);
-		json_decref(table.rows);
-		return;
-	}
-	if (session->code == EXIT_DONE) {
+		show_table(context, targets);
+	} else if (session->code == EXIT_DONE) {
 		print_done(context, session->reply);
-		return;
+	} else {
+		print_failure(context, session->process, session->reply);
+		print_holders(context, session->reply);
 	}
-	print_failure(context, session->process, session->reply);
-	print_holders(context, session->reply);
-	if (session->code == EXIT_CANCELLED && field_text(session->reply, "state") &&
-	    !strcmp(field_text(session->reply, "state"), "online"))
-		complain("cancelled: node %llu is back",
-			 (unsigned long long)field_count(session->reply, "node"));
+	for (size_t i = 0; i < targets->processes.count; i++)
+		print_back(&targets->sessions[i]);
 }
 
 static void on_progress(struct session *session, void *data)

@@ -44,6 +44,10 @@ static const struct option long_options[] = {
 	{"rate", required_argument, NULL, LONG_OPTION + OPT_RATE},
 	{"requests", required_argument, NULL, LONG_OPTION + OPT_REQUESTS},
 	{"clients", required_argument, NULL, LONG_OPTION + OPT_CLIENTS},
+	{"draw", required_argument, NULL, LONG_OPTION + OPT_DRAW},
+	{"delay", required_argument, NULL, LONG_OPTION + OPT_DELAY},
+	{"caches", no_argument, NULL, LONG_OPTION + OPT_CACHES},
+	{"http", no_argument, NULL, LONG_OPTION + OPT_HTTP},
 	{0},
 };
 
@@ -84,6 +88,8 @@ static bool set_particular(struct settings *set, unsigned int bit)
 			     : bit == OPT_RATE	    ? &set->rate
 			     : bit == OPT_REQUESTS  ? &set->requests
 			     : bit == OPT_CLIENTS   ? &set->clients
+			     : bit == OPT_DRAW	    ? &set->draw
+			     : bit == OPT_DELAY	    ? &set->delay
 						    : NULL;
 
 	set->given |= bit;
@@ -172,6 +178,16 @@ static bool check_arguments(const struct context *context)
 	       (!context->set.columns || check_columns(command->columns, context->set.columns));
 }
 
+static void complain_unknown(const char *name)
+{
+	const struct command *meant = similar_command(name);
+
+	if (meant)
+		complain("there is no command '%s'; did you mean '%s'?", name, meant->name);
+	else
+		complain("there is no command '%s'; 'hotplugctl help' lists them", name);
+}
+
 static int run(struct context *context, int count, char **words, bool help, bool version)
 {
 	if (version)
@@ -183,7 +199,7 @@ static int run(struct context *context, int count, char **words, bool help, bool
 	else
 		context->command = find_command(words[0]);
 	if (!context->command) {
-		complain("there is no command '%s'; 'hotplugctl help' lists them", words[0]);
+		complain_unknown(words[0]);
 		return EXIT_USAGE;
 	}
 	if (!help && !version) {

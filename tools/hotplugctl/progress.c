@@ -1,7 +1,7 @@
 /*
  * The progress bar of long commands: one line on stderr, redrawn in place, for the slowest of the
- * processes that are asked. The estimate is for the phase that it names: what is left at the speed
- * so far. Later phases are not guessed.
+ * processes that are asked. Rate and estimate are for the phase that it names: what was done and
+ * what is left of it at the speed so far. Later phases are not guessed.
  */
 #include "progress.h"
 
@@ -13,7 +13,11 @@
 #include "json.h"
 #include "util.h"
 
-#define BAR_WIDTH 24
+#define SMALLEST_BAR 6
+#define LARGEST_BAR  30
+#define TEXT_WIDTH   60 /* of everything beside the bar */
+/* A rate of the first moments would jump about. */
+#define RATE_AFTER_MS 200
 
 static double fraction_of(const struct session *session)
 {
@@ -46,38 +50,60 @@ static void follow_phase(struct progress *progress, const char *phase, double do
 	progress->phase_begin = done;
 }
 
-/* "12s left", or "" while nothing is known. */
-static char *estimate(const struct progress *progress, const struct session *session)
+/* What the phase counts. */
+static char *amount_text(const char *phase, double amount)
 {
-	double left_ms = field_number(session->progress, "estimate_ms", -1);
-	double done = field_number(session->progress, "done", 0) - progress->phase_begin;
-	double left = field_number(session->progress, "total", 0) -
-		      field_number(session->progress, "done", 0);
-	uint64_t spent = now_ms() - progress->phase_started;
+	if (!strcmp(phase, "migrate"))
+		return format_bytes((uint64_t)amount, false);
+	return format_text("%.0f", amount);
+}
 
-	if (left_ms < 0 && done > 0 && left > 0 && spent >= 200)
-		left_ms = (double)spent * left / done;
-	if (left_ms < 0)
-		return copy_text("");
-	if (left_ms < 60000)
-		return format_text("  %.0fs left", left_ms / 1000 + 0.5);
-	return format_text("  %.0fm left", left_ms / 60000 + 0.5);
+/* "  126M of 300M  250M/s  2s left", as far as it is known. */
+static char *pace_text(const struct progress *progress, const struct session *session)
+{
+	double done = field_number(session->progress, "done", 0);
+	double total = field_number(session->progress, "total", 0);
+	double since = done - progress->phase_begin, rate = 0;
+	uint64_t spent = now_ms() - progress->phase_started;
+	char *have = amount_text(progress->phase, done), *all = amount_text(progress->phase, total);
+	char *text = format_text("  %s of %s", have, all), *speed;
+
+	free(have);
+	free(all);
+	if (since > 0 && spent >= RATE_AFTER_MS)
+		rate = since * 1000 / (double)spent;
+	if (rate > 0) {
+		speed = amount_text(progress->phase, rate);
+		append_text(&text, "  %s/s", speed);
+		free(speed);
+	}
+	if (rate > 0 && total > done) {
+		double left = (total - done) / rate;
+
+		if (left < 60)
+			append_text(&text, "  %.0fs left", left + 0.5);
+		else
+			append_text(&text, "  %.0fm left", left / 60 + 0.5);
+	}
+	return text;
 }
 
 static char *bar_text(const struct progress *progress, const struct session *session)
 {
+	int width = output_width(STDERR_FILENO) - TEXT_WIDTH;
 	double fraction = fraction_of(session);
-	char bar[BAR_WIDTH + 1], *left, *text;
+	char bar[LARGEST_BAR + 1], *pace, *text;
 
 	if (field_number(session->progress, "total", 0) <= 0)
-		return format_text("%-14s %.0fs", progress->phase,
+		return format_text("%-8s %.0fs", progress->phase,
 				   (double)(now_ms() - session->started) / 1000);
-	memset(bar, '.', BAR_WIDTH);
-	memset(bar, '#', (size_t)(fraction * BAR_WIDTH));
-	bar[BAR_WIDTH] = '\0';
-	left = estimate(progress, session);
-	text = format_text("%-14s [%s] %3.0f%%%s", progress->phase, bar, 100 * fraction, left);
-	free(left);
+	width = width < SMALLEST_BAR ? SMALLEST_BAR : width > LARGEST_BAR ? LARGEST_BAR : width;
+	memset(bar, '.', (size_t)width);
+	memset(bar, '#', (size_t)(fraction * width));
+	bar[width] = '\0';
+	pace = pace_text(progress, session);
+	text = format_text("%-8s [%s] %3.0f%%%s", progress->phase, bar, 100 * fraction, pace);
+	free(pace);
 	return text;
 }
 

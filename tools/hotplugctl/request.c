@@ -9,6 +9,9 @@
 
 #include "exchange.h"
 
+#define MAX_STALL_MS  60000
+#define MAX_TIMEOUT_S (60 * 60 * 24 * 365)
+
 /* The nodes among the arguments; false after a complaint. */
 bool named_nodes(const struct context *context, struct node_list *list)
 {
@@ -35,13 +38,25 @@ static bool check_policy(const char *policy)
 	return false;
 }
 
-static bool check_number(const char *option, const char *unit, const char *text)
+static bool check_timeout(const char *text)
 {
 	double number;
 
-	if (parse_number(text, &number) && number <= 1e9)
+	if (parse_number(text, &number) && number <= MAX_TIMEOUT_S)
 		return true;
-	complain("%s takes a number of %s, not '%s'", option, unit, text);
+	complain("--timeout takes seconds, at most a year of them, not '%s'", text);
+	return false;
+}
+
+static bool check_stall(const char *text)
+{
+	double number;
+
+	if (parse_number(text, &number) && number >= 1 && number <= MAX_STALL_MS &&
+	    !strchr(text, '.'))
+		return true;
+	complain("--max-stall takes a whole number of milliseconds from 1 to %d, not '%s'",
+		 MAX_STALL_MS, text);
 	return false;
 }
 
@@ -68,9 +83,9 @@ bool add_lifecycle_options(const struct context *context, char **request)
 
 	if (set->policy && !check_policy(set->policy))
 		return false;
-	if (set->timeout && !check_number("--timeout", "seconds", set->timeout))
+	if (set->timeout && !check_timeout(set->timeout))
 		return false;
-	if (set->max_stall && !check_number("--max-stall", "milliseconds", set->max_stall))
+	if (set->max_stall && !check_stall(set->max_stall))
 		return false;
 	if (set->policy)
 		append_text(request, " policy=%s", set->policy);

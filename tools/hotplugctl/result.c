@@ -11,6 +11,8 @@
 #include "json.h"
 #include "util.h"
 
+#define MAX_NAMED_HOLDERS 3
+
 struct error_kind {
 	const char *error;
 	enum exit_code code;
@@ -78,15 +80,23 @@ char *failure_text(const json_t *reply)
 	return clean_text(format_text("%s (%s)", message, error));
 }
 
-static char *advise_busy(const char *target, const json_t *reply)
+/* What else the policy that was refused could be; scripts set one, people often none. */
+static const char *other_policies(const char *policy)
+{
+	if (policy && !strcmp(policy, "strict"))
+		return "--policy migrate moves them, --policy wait waits until they are freed";
+	if (policy && !strcmp(policy, "wait"))
+		return "--policy migrate moves them, --timeout gives them more time";
+	return "--policy wait waits until they are freed";
+}
+
+static char *advise_busy(const char *target, const char *policy, const json_t *reply)
 {
 	long long node = (long long)field_count(reply, "node");
 
 	if (json_array_size(field_array(reply, "holders")))
-		return format_text(
-			"'hotplugctl %s why %lld' shows who holds the node; --policy wait "
-			"waits for it, --policy migrate moves it",
-			target, node);
+		return format_text("'hotplugctl %s why %lld' lists them, %s", target, node,
+				   other_policies(policy));
 	if (!strcmp(reply_error(reply), "ENOMEM") || !strcmp(reply_error(reply), "ENOSPC"))
 		return format_text("'hotplugctl %s plan %lld' shows where room is missing; bring "
 				   "another node online, or 'hotplugctl %s drain' first",
@@ -105,11 +115,10 @@ static char *advise_refused(const char *error, const char *target)
 	if (!strcmp(error, "EDEADLK"))
 		return copy_text("a callback of the process waits for this; ask again when it has "
 				 "returned");
-	if (!strcmp(error, "ENODEV") || !strcmp(error, "EINVAL"))
-		return format_text(
-			"'hotplugctl %s topology' lists the nodes, 'hotplugctl help' the "
-			"commands",
-			target);
+	if (!strcmp(error, "ENODEV"))
+		return format_text("'hotplugctl %s topology' lists the nodes", target);
+	if (!strcmp(error, "EINVAL"))
+		return copy_text("'hotplugctl help COMMAND' tells what a command takes");
 	return NULL;
 }
 
@@ -127,51 +136,101 @@ static char *advise_unreachable(const char *error)
 	return NULL;
 }
 
-static char *advise(const struct process *process, const json_t *reply)
+/* What to do next, or NULL. The policy is the one that was asked for, if any. */
+char *advise(const struct process *process, const char *policy, const json_t *reply)
 {
 	const char *error = reply_error(reply), *hint = field_text(reply, "hint");
 	char *target = target_options(process), *advice = NULL;
-	long long node = (long long)field_count(reply, "node");
 
 	if (hint) {
 		advice = clean_text(copy_text(hint));
 	} else if (process->error || !strcmp(error, "ESRCH") || !strcmp(error, "ENOTCONN") ||
 		   (!strcmp(error, "ETIMEDOUT") && !field_present(reply, "node"))) {
 		advice = advise_unreachable(error);
-	} else if (error_code(error) == EXIT_BUSY) {
-		advice = advise_busy(target, reply);
 	} else if (error_code(error) == EXIT_REFUSED) {
 		advice = advise_refused(error, target);
-	} else if (error_code(error) == EXIT_TIMED_OUT && field_present(reply, "node")) {
-		advice = format_text("give it more time with --timeout; 'hotplugctl %s why %lld' "
-				     "shows what remains",
-				     target, node);
+	} else if (error_code(error) == EXIT_BUSY || error_code(error) == EXIT_TIMED_OUT) {
+		advice = advise_busy(target, policy, reply);
 	}
 	free(target);
 	return advice;
+}
+
+/* For a row or a label instead of figures: what we found has no error name that tells more. */
+char *problem_words(int code, const json_t *reply)
+{
+	const char *message = field_text(reply, "message");
+
+	if (code == EXIT_NO_PROCESS && message)
+		return clean_text(copy_text(message));
+	return failure_text(reply);
+}
+
+/* The largest by name, the others by number: "3 objects in malloc-64, 1 large block and 2 more". */
+static char *holders_text(const json_t *holders)
+{
+	size_t count = json_array_size(holders),
+	       named = count > MAX_NAMED_HOLDERS + 1 ? MAX_NAMED_HOLDERS : count;
+	char *text = NULL;
+
+	for (size_t i = 0; i < named; i++) {
+		const json_t *holder = json_array_get(holders, i);
+		unsigned long long objects = (unsigned long long)field_count(holder, "objects");
+		const char *cache = field_text(holder, "cache"), *plural = objects == 1 ? "" : "s";
+
+		append_text(&text, "%s", i ? ", " : "");
+		if (cache && !strcmp(cache, "large"))
+			append_text(&text, "%llu large block%s", objects, plural);
+		else
+			append_text(&text, "%llu object%s in %s", objects, plural,
+				    cache ? cache : "?");
+	}
+	if (count > named)
+		append_text(&text, " and in %zu more caches", count - named);
+	return clean_text(text);
+}
+
+/* "node 1 is busy: who holds it", or the process's own words where nobody does. */
+static char *failure_line(const json_t *reply)
+{
+	const json_t *holders = field_array(reply, "holders");
+	const char *error = reply_error(reply), *state = field_text(reply, "state");
+	unsigned long long node = (unsigned long long)field_count(reply, "node");
+	bool busy = !strcmp(error, "EBUSY"), late = !strcmp(error, "ETIMEDOUT");
+	char *text = failure_text(reply), *held, *line;
+
+	if (!field_present(reply, "node"))
+		return text;
+	if ((busy || late) && json_array_size(holders)) {
+		held = holders_text(holders);
+		line = format_text("node %llu is %s: %s (%s); it is %s as before", node,
+				   busy ? "busy" : "still busy at the end of the time", held, error,
+				   state ? state : "online");
+		free(held);
+	} else if (state) {
+		line = format_text("node %llu is %s: %s", node, state, text);
+	} else {
+		line = format_text("node %llu: %s", node, text);
+	}
+	free(text);
+	return clean_text(line);
 }
 
 /* On stderr: who, what, and what to do next. */
 void print_failure(const struct context *context, const struct process *process,
 		   const json_t *reply)
 {
-	char *text = failure_text(reply), *advice = advise(process, reply);
+	char *line = failure_line(reply), *advice = advise(process, context->set.policy, reply);
 	char *who = copy_text("");
 
 	if (context->set.all)
 		append_text(&who, "pid %d (%s): ", (int)process->pid, process->command);
-	if (field_present(reply, "node") && field_present(reply, "state"))
-		append_text(&who,
-			    "node %llu is %s: ", (unsigned long long)field_count(reply, "node"),
-			    field_text(reply, "state") ? field_text(reply, "state") : "?");
-	else if (field_present(reply, "node"))
-		append_text(&who, "node %llu: ", (unsigned long long)field_count(reply, "node"));
-	complain("%s%s", clean_text(who), text);
+	complain("%s%s", clean_text(who), line);
 	if (advice)
 		complain("%s", advice);
 	free(who);
 	free(advice);
-	free(text);
+	free(line);
 }
 
 /* What a successful reply wants to be said, such as that nothing had to be done. */

@@ -15,10 +15,12 @@
 int reply_code(const json_t *reply);
 int combine_codes(int one, int other);
 const char *reply_error(const json_t *reply);
+char *problem_words(int code, const json_t *reply);
 char *failure_text(const json_t *reply);
 void print_failure(const struct context *context, const struct process *process,
 		   const json_t *reply);
 void print_note(const json_t *reply);
+char *advise(const struct process *process, const char *policy, const json_t *reply);
 char *target_options(const struct process *process);
 
 #endif

@@ -33,6 +33,8 @@
 
 static const char control_thread[] = "slabnode-ctl";
 
+enum control_thread { THREAD_UNKNOWN, THREAD_NO, THREAD_YES };
+
 struct places {
 	char *directories[MAX_PLACES];
 	size_t count;
@@ -241,29 +243,31 @@ static size_t thread_sockets(pid_t pid, const char *thread, unsigned long *inode
 	return count;
 }
 
-/* Finds the control thread by its name: false where the process has none. */
-static bool control_sockets(pid_t pid, unsigned long *inodes, size_t *count)
+/* Finds the control thread by its name. */
+static enum control_thread control_sockets(pid_t pid, unsigned long *inodes, size_t *count)
 {
+	enum control_thread thread = THREAD_NO;
 	char path[320], name[32];
 	struct dirent *entry;
-	bool found = false;
 	DIR *tasks;
 
 	*count = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	tasks = opendir(path);
-	while (tasks && !found && (entry = readdir(tasks))) {
+	if (!tasks)
+		return THREAD_UNKNOWN;
+	while (thread == THREAD_NO && (entry = readdir(tasks))) {
 		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", (int)pid, entry->d_name);
 		if (!read_small_file(path, name, sizeof(name)))
 			continue;
 		name[strcspn(name, "\n")] = '\0';
-		found = !strcmp(name, control_thread);
-		if (found)
-			*count = thread_sockets(pid, entry->d_name, inodes);
+		if (strcmp(name, control_thread))
+			continue;
+		thread = THREAD_YES;
+		*count = thread_sockets(pid, entry->d_name, inodes);
 	}
-	if (tasks)
-		closedir(tasks);
-	return found;
+	closedir(tasks);
+	return thread;
 }
 
 /* Directories in which these sockets are bound, by the table of the process's own network. */
@@ -298,8 +302,14 @@ static void add_bound_places(pid_t pid, const unsigned long *inodes, size_t coun
 		fclose(table);
 }
 
-static int failed(struct process *process, int result, bool has_thread)
+/*
+ * A directory that we may not look into matters only where the process has a control thread: some
+ * of them were guessed, and root's is closed to everybody else.
+ */
+static int failed(struct process *process, int result, enum control_thread thread)
 {
+	if (thread == THREAD_NO && (result == -EACCES || result == -EPERM))
+		result = -ENOENT;
 	free(process->problem);
 	switch (-result) {
 	case EACCES:
@@ -315,8 +325,8 @@ static int failed(struct process *process, int result, bool has_thread)
 		break;
 	default:
 		process->error = "ENOTCONN";
-		process->problem =
-			copy_text(has_thread ? "its socket was not found" : "no control thread");
+		process->problem = copy_text(thread == THREAD_YES ? "its socket was not found"
+								  : "no control thread");
 		break;
 	}
 	return -1;
@@ -338,7 +348,7 @@ int connect_process(struct process *process)
 {
 	unsigned long inodes[MAX_SOCKETS];
 	struct places places = {0};
-	bool has_thread = false;
+	enum control_thread thread = THREAD_UNKNOWN;
 	size_t known, sockets;
 	int fd = -ENOENT;
 
@@ -348,13 +358,13 @@ int connect_process(struct process *process)
 		int result = try_place(process, places.directories[i]);
 
 		fd = result >= 0 ? result : more_telling(fd, result);
-		if (fd < 0 && i + 1 == known && !has_thread) {
-			has_thread = control_sockets(process->pid, inodes, &sockets);
+		if (fd < 0 && i + 1 == known && thread == THREAD_UNKNOWN) {
+			thread = control_sockets(process->pid, inodes, &sockets);
 			add_bound_places(process->pid, inodes, sockets, &places);
 		}
 	}
 	free_places(&places);
-	return fd >= 0 ? fd : failed(process, fd, has_thread);
+	return fd >= 0 ? fd : failed(process, fd, thread);
 }
 
 /* Whether a socket of the process's name stands in a place that we can see, whoever listens. */

@@ -58,7 +58,7 @@ const struct column list_columns[] = {
 	{"COMMAND", "command", CELL_TEXT, COLUMN_SHOWN | COLUMN_WHO, NULL},
 	{"NODES", "nodes", CELL_TEXT, COLUMN_SHOWN, cell_nodes},
 	{"LIVE", "live_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
-	{"CACHED", "cached_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"CACHED", "cached_bytes", CELL_BYTES, COLUMN_SHOWN | COLUMN_SPARE, NULL},
 	{"SOCKET", "socket", CELL_TEXT, 0, NULL},
 	{0},
 };
@@ -67,21 +67,21 @@ const struct column status_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
 	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
 	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN, cell_state},
-	{"CPUS", "cpus", CELL_TEXT, COLUMN_SHOWN, NULL},
-	{"CAPACITY", "capacity_bytes", CELL_BYTES, COLUMN_SPARSE, cell_capacity},
+	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN | COLUMN_STATE, cell_state},
+	{"CPUS", "cpus", CELL_TEXT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{"CAPACITY", "capacity_bytes", CELL_BYTES, COLUMN_SPARSE | COLUMN_USEFUL, cell_capacity},
 	{"LIVE", "live_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
 	{"CACHED", "cached_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
-	{"SLABS", "slabs", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"SLABS", "slabs", CELL_COUNT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
 	{"LARGE", "large_bytes", CELL_BYTES, 0, NULL},
-	{"LOCAL%", "numa_hit", CELL_COUNT, COLUMN_SHOWN, cell_local},
-	{"RESIDENT", "resident_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-	{"ELSEWHERE", "elsewhere_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
-	{"OTHER", "other_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
+	{"LOCAL%", "numa_hit", CELL_COUNT, COLUMN_SHOWN | COLUMN_SPARE, cell_local},
+	{"RESIDENT", "resident_bytes", CELL_BYTES, COLUMN_SPARSE | COLUMN_USEFUL, NULL},
+	{"ELSEWHERE", "elsewhere_bytes", CELL_BYTES, COLUMN_SPARSE | COLUMN_USEFUL, NULL},
+	{"OTHER", "other_bytes", CELL_BYTES, COLUMN_SPARSE | COLUMN_USEFUL, NULL},
 	{"HIT", "numa_hit", CELL_COUNT, 0, NULL},
 	{"MISS", "numa_miss", CELL_COUNT, 0, NULL},
 	{"FOREIGN", "numa_foreign", CELL_COUNT, 0, NULL},
-	{"FALLBACK", "fallback", CELL_NODES, COLUMN_SHOWN, NULL},
+	{"FALLBACK", "fallback", CELL_NODES, COLUMN_SHOWN | COLUMN_SPARE, NULL},
 	{0},
 };
 
@@ -92,14 +92,14 @@ const struct column slabinfo_columns[] = {
 	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"ACTIVE", "active_objects", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"NUM", "total_objects", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"SIZE", "object_size", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"PER", "objects_per_slab", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"FULL", "slabs_full", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"PART", "slabs_partial", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"FREE", "slabs_free", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"CPU", "cpu_arrays", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"SHARED", "shared", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"ALIEN", "alien", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"SIZE", "object_size", CELL_COUNT, COLUMN_SHOWN | COLUMN_USEFUL, NULL},
+	{"PER", "objects_per_slab", CELL_COUNT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{"FULL", "slabs_full", CELL_COUNT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{"PART", "slabs_partial", CELL_COUNT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{"FREE", "slabs_free", CELL_COUNT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{"CPU", "cpu_arrays", CELL_COUNT, COLUMN_SHOWN | COLUMN_USEFUL, NULL},
+	{"SHARED", "shared", CELL_COUNT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{"ALIEN", "alien", CELL_COUNT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
 	{0},
 };
 
@@ -113,17 +113,6 @@ const struct column options_columns[] = {
 	{"HELP", "help", CELL_TEXT, COLUMN_SHOWN, NULL},
 	{0},
 };
-
-/* One failed process among several is a row; the only one is a message. */
-static bool show_failure(const struct context *context, const struct targets *targets)
-{
-	const struct session *session = &targets->sessions[0];
-
-	if (context->set.all || session->code == EXIT_DONE)
-		return false;
-	print_failure(context, session->process, session->reply);
-	return true;
-}
 
 static void show_rows(const struct context *context, const struct targets *targets,
 		      const char *array, bool (*wanted)(const json_t *))
@@ -237,7 +226,7 @@ int run_status(struct context *context)
 }
 
 /* Caches that never held anything on a node only hide the others. */
-static bool cache_used(const json_t *row)
+bool cache_used(const json_t *row)
 {
 	static const char *const figures[] = {"active_objects", "total_objects", "slabs_full",
 					      "slabs_partial",	"slabs_free",	 "cpu_arrays",

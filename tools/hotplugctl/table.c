@@ -12,6 +12,7 @@
 
 #include "json.h"
 #include "result.h"
+#include "style.h"
 #include "util.h"
 
 #define MAX_COLUMNS 32
@@ -19,7 +20,17 @@
 struct layout {
 	const struct column *columns[MAX_COLUMNS];
 	size_t widths[MAX_COLUMNS];
+	bool left_out[MAX_COLUMNS];
 	size_t count;
+	size_t gap;   /* between columns */
+	size_t limit; /* of a line; 0: none */
+};
+
+/* A line that grows: its text, and which part of it is coloured how. */
+struct line {
+	char *text;
+	size_t begin, end;
+	enum style style;
 };
 
 /* A list of numbers in its order, runs shortened: 0,2-5,1. */
@@ -174,41 +185,101 @@ static void fill_row(const json_t *row, bool exact, struct layout *layout, char 
 
 static size_t layout_width(const struct layout *layout, size_t gap)
 {
-	size_t width = layout->count ? gap * (layout->count - 1) : 0;
+	size_t width = 0;
 
 	for (size_t c = 0; c < layout->count; c++)
-		width += layout->widths[c];
+		if (!layout->left_out[c])
+			width += layout->widths[c] + (width ? gap : 0);
 	return width;
 }
 
-/* Cuts at a character border where a terminal's line would wrap. */
-static void print_line(char *line, size_t limit)
+/* The last of a kind that is still there; false where there is none. */
+static bool leave_one_out(struct layout *layout, enum column_flag kind)
 {
-	size_t length = strlen(line), width = 0;
-	char *at = line;
-
-	while (length && line[length - 1] == ' ')
-		line[--length] = '\0';
-	for (; limit && *at && width <= limit; at++)
-		width += ((unsigned char)*at & 0xc0) != 0x80;
-	if (limit && width > limit) {
-		at--;
-		while (((unsigned char)*at & 0xc0) == 0x80)
-			at--;
-		*at = '\0';
+	for (size_t c = layout->count; c-- > 0;) {
+		if (layout->left_out[c] || !(layout->columns[c]->flags & kind))
+			continue;
+		layout->left_out[c] = true;
+		return true;
 	}
-	puts(line);
+	return false;
 }
 
-static void add_cell(char **line, const struct layout *layout, size_t c, const char *text,
-		     size_t gap)
+/*
+ * Two spaces between columns look better; one still fits where two do not. Where that is not enough
+ * whole columns go, and a line says which, unless the operator chose them.
+ */
+static void fit_layout(const struct context *context, struct layout *layout)
 {
-	size_t width = text_width(text);
+	layout->gap = layout_width(layout, 2) > (layout->limit ? layout->limit : 80) ? 1 : 2;
+	if (!layout->limit || context->set.columns)
+		return;
+	while (layout_width(layout, layout->gap) > layout->limit)
+		if (!leave_one_out(layout, COLUMN_SPARE) && !leave_one_out(layout, COLUMN_USEFUL))
+			return;
+}
+
+/* Bytes of the text that fit, whole characters. */
+static size_t visible_length(const char *text, size_t limit)
+{
+	size_t length = strlen(text), width = 0, at = 0;
+
+	while (length && text[length - 1] == ' ')
+		length--;
+	for (; limit && at < length; at++) {
+		width += ((unsigned char)text[at] & 0xc0) != 0x80;
+		if (width > limit)
+			return at;
+	}
+	return length;
+}
+
+/* Cut where a terminal's line would wrap; the colour ends with its word or with the line. */
+static void print_line(const struct layout *layout, struct line *line)
+{
+	size_t length = visible_length(line->text, layout->limit);
+	size_t begin = line->begin < length ? line->begin : length;
+	size_t end = line->end < length ? line->end : length;
+
+	printf("%.*s%s%.*s%s%.*s\n", (int)begin, line->text,
+	       style_begin(STDOUT_FILENO, line->style), (int)(end - begin), line->text + begin,
+	       style_end(STDOUT_FILENO, line->style), (int)(length - end), line->text + end);
+	free(line->text);
+}
+
+static void print_left_out(const struct layout *layout)
+{
+	struct line line = {.style = STYLE_FAINT};
+	char *names = NULL;
+
+	for (size_t c = 0; c < layout->count; c++)
+		if (layout->left_out[c])
+			append_text(&names, "%s%s", names ? "," : "", layout->columns[c]->name);
+	if (!names)
+		return;
+	line.text = format_text("(-o chooses; no room for %s)", names);
+	line.end = strlen(line.text);
+	print_line(layout, &line);
+	free(names);
+}
+
+static void add_cell(struct line *line, const struct layout *layout, size_t c, const char *text)
+{
+	size_t width = text_width(text), begin;
 	int pad = layout->widths[c] > width ? (int)(layout->widths[c] - width) : 0;
 	bool right = right_aligned(layout->columns[c]);
 
-	append_text(line, "%*s%*s%s%*s", c ? (int)gap : 0, "", right ? pad : 0, "", text,
-		    right ? 0 : pad, "");
+	if (layout->left_out[c])
+		return;
+	append_text(&line->text, "%*s%*s", *line->text ? (int)layout->gap : 0, "", right ? pad : 0,
+		    "");
+	begin = strlen(line->text);
+	append_text(&line->text, "%s%*s", text, right ? 0 : pad, "");
+	if (!(layout->columns[c]->flags & COLUMN_STATE) || line->style != STYLE_PLAIN)
+		return;
+	line->style = style_of_state(text);
+	line->begin = begin;
+	line->end = begin + strlen(text);
 }
 
 /* What the leading cells of the row do not say of the process, the problem's text does. */
@@ -231,39 +302,39 @@ static char *problem_text(const struct layout *layout, const json_t *row, size_t
 	return clean_text(whole);
 }
 
-static void print_row(const struct layout *layout, const json_t *row, char **cells, size_t gap,
-		      size_t limit)
+static void print_row(const struct layout *layout, const json_t *row, char **cells)
 {
-	char *line = copy_text(""), *text;
+	struct line line = {.text = copy_text("")};
+	char *text;
 	size_t c;
 
 	for (c = 0; c < layout->count && cells[c]; c++)
-		add_cell(&line, layout, c, cells[c], gap);
+		add_cell(&line, layout, c, cells[c]);
 	if (field_present(row, "problem")) {
 		text = problem_text(layout, row, c);
-		append_text(&line, "%*s(%s)", c ? (int)gap : 0, "", text);
+		append_text(&line.text, "%*s(%s)", c ? (int)layout->gap : 0, "", text);
 		free(text);
 	}
-	print_line(line, limit);
-	free(line);
+	print_line(layout, &line);
 }
 
-static void print_heading(const struct layout *layout, size_t gap, size_t limit)
+static void print_heading(const struct layout *layout)
 {
-	char *line = copy_text("");
+	struct line line = {.text = copy_text("")};
 
 	for (size_t c = 0; c < layout->count; c++)
-		add_cell(&line, layout, c, layout->columns[c]->name, gap);
-	print_line(line, limit);
-	free(line);
+		add_cell(&line, layout, c, layout->columns[c]->name);
+	line.begin = 0;
+	line.end = strlen(line.text);
+	line.style = STYLE_HEADING;
+	print_line(layout, &line);
 }
 
 void print_table(const struct context *context, const struct table *table)
 {
-	size_t rows = json_array_size(table->rows), gap;
-	size_t limit = table->uncut ? 0 : (size_t)output_width(STDOUT_FILENO);
+	size_t rows = json_array_size(table->rows);
 	bool heading = !(context->set.given & OPT_NO_HEADING);
-	struct layout layout = {0};
+	struct layout layout = {.limit = (size_t)output_width(STDOUT_FILENO)};
 	char **cells;
 
 	choose_columns(context, table, &layout);
@@ -273,13 +344,15 @@ void print_table(const struct context *context, const struct table *table)
 	for (size_t r = 0; r < rows; r++)
 		fill_row(json_array_get(table->rows, r), exact_bytes(context), &layout,
 			 cells + r * layout.count);
-	/* Two spaces look better; one still fits where two do not. */
-	gap = layout_width(&layout, 2) > (limit ? limit : 80) ? 1 : 2;
+	fit_layout(context, &layout);
+	if (table->uncut)
+		layout.limit = 0;
 	if (heading)
-		print_heading(&layout, gap, limit);
+		print_heading(&layout);
 	for (size_t r = 0; r < rows; r++)
-		print_row(&layout, json_array_get(table->rows, r), cells + r * layout.count, gap,
-			  limit);
+		print_row(&layout, json_array_get(table->rows, r), cells + r * layout.count);
+	if (heading)
+		print_left_out(&layout);
 	for (size_t i = 0; i < rows * layout.count; i++)
 		free(cells[i]);
 	free(cells);
@@ -288,14 +361,11 @@ void print_table(const struct context *context, const struct table *table)
 static json_t *problem_row(const struct session *session)
 {
 	json_t *row = json_object();
-	char *text = failure_text(session->reply);
-	const char *message = field_text(session->reply, "message");
+	char *text = problem_words(session->code, session->reply);
 
 	json_object_set_new(row, "pid", json_integer(session->process->pid));
 	json_object_set_new(row, "command", json_string(session->process->command));
-	json_object_set_new(
-		row, "problem",
-		json_string(session->code == EXIT_NO_PROCESS && message ? message : text));
+	json_object_set_new(row, "problem", json_string(text));
 	free(text);
 	return row;
 }

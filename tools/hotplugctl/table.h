@@ -17,6 +17,9 @@ enum column_flag {
 	COLUMN_SPARSE = 1 << 1,	 /* by default where any row has something other than 0 in it */
 	COLUMN_SEVERAL = 1 << 2, /* by default where there are several processes */
 	COLUMN_WHO = 1 << 3,	 /* names the process: kept for rows that are only a problem */
+	COLUMN_STATE = 1 << 4,	 /* of a node or a request: coloured by what it says */
+	COLUMN_SPARE = 1 << 5,	 /* left out first where the terminal is too narrow */
+	COLUMN_USEFUL = 1 << 6,	 /* left out next */
 };
 
 /* A table of columns ends with one without a name. */
@@ -34,6 +37,8 @@ extern const struct column status_columns[];
 extern const struct column slabinfo_columns[];
 extern const struct column options_columns[];
 extern const struct column why_columns[];
+extern const struct column plan_columns[];
+extern const struct column topology_columns[];
 
 struct table {
 	const struct column *columns;
@@ -46,6 +51,7 @@ bool check_columns(const struct column *columns, const char *chosen);
 void print_table(const struct context *context, const struct table *table);
 json_t *collect_rows(const struct targets *targets, const char *array,
 		     bool (*wanted)(const json_t *row));
+bool cache_used(const json_t *row);
 char *compress_list(const json_t *list);
 
 #endif

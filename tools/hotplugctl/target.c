@@ -146,6 +146,21 @@ static int select_processes(struct context *context, struct process_list *list)
 	return list->count ? EXIT_DONE : fail_none(context);
 }
 
+static void prepare_sessions(struct targets *targets)
+{
+	targets->sessions = grow(NULL, targets->processes.count * sizeof(*targets->sessions));
+	for (size_t i = 0; i < targets->processes.count; i++)
+		targets->sessions[i] =
+			(struct session){.process = &targets->processes.items[i], .fd = -1};
+}
+
+/* Every process that there is; none is no failure. */
+void select_all(struct targets *targets)
+{
+	find_processes(&targets->processes);
+	prepare_sessions(targets);
+}
+
 /* EXIT_DONE, or the exit code after the reason was told. */
 int select_targets(struct context *context, struct targets *targets)
 {
@@ -155,10 +170,7 @@ int select_targets(struct context *context, struct targets *targets)
 	code = select_processes(context, &targets->processes);
 	if (code != EXIT_DONE)
 		return code;
-	targets->sessions = grow(NULL, targets->processes.count * sizeof(*targets->sessions));
-	for (size_t i = 0; i < targets->processes.count; i++)
-		targets->sessions[i] =
-			(struct session){.process = &targets->processes.items[i], .fd = -1};
+	prepare_sessions(targets);
 	return EXIT_DONE;
 }
 
@@ -205,6 +217,17 @@ void print_replies(const struct context *context, const struct targets *targets)
 	json_object_set_new(all, "results", results);
 	print_json(all);
 	json_decref(all);
+}
+
+/* One failed process among several is a row; the only one is a message. */
+bool show_failure(const struct context *context, const struct targets *targets)
+{
+	const struct session *session = &targets->sessions[0];
+
+	if (context->set.all || session->code == EXIT_DONE)
+		return false;
+	print_failure(context, session->process, session->reply);
+	return true;
 }
 
 /* The whole of most commands: choose, ask, print as JSON or as the command shows it. */

@@ -8,6 +8,7 @@
 
 #include "hotplugctl.h"
 #include "json.h"
+#include "picture.h"
 #include "result.h"
 #include "table.h"
 #include "target.h"
@@ -121,6 +122,50 @@ static void print_topology(const struct context *context, const json_t *reply)
 	free(from);
 }
 
+static char *cell_size(const json_t *row, bool exact)
+{
+	return field_present(row, "size_bytes")
+		       ? format_bytes(field_count(row, "size_bytes"), exact)
+		       : copy_text("unlimited");
+}
+
+static char *cell_distances(const json_t *row, bool exact)
+{
+	const json_t *distances = field_array(row, "distances");
+	char *text = copy_text("");
+
+	(void)exact;
+	for (size_t i = 0; i < json_array_size(distances); i++)
+		append_text(&text, "%s%lld", i ? "," : "",
+			    (long long)json_integer_value(json_array_get(distances, i)));
+	return text;
+}
+
+/* With -o or -n: a row a node, for scripts that know lsmem rather than numactl. */
+const struct column topology_columns[] = {
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN | COLUMN_STATE, NULL},
+	{"CPUS", "cpus", CELL_TEXT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{"SIZE", "size_bytes", CELL_BYTES, COLUMN_SHOWN, cell_size},
+	{"FREE", "free_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"DISTANCES", "distances", CELL_TEXT, COLUMN_SHOWN | COLUMN_SPARE, cell_distances},
+	{"FALLBACK", "fallback", CELL_NODES, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{0},
+};
+
+static void show_table(const struct context *context, const struct targets *targets)
+{
+	struct table table = {.columns = topology_columns, .several = context->set.all};
+
+	if (show_failure(context, targets))
+		return;
+	table.rows = collect_rows(targets, "nodes", NULL);
+	print_table(context, &table);
+	json_decref(table.rows);
+}
+
 static void show_topology(const struct context *context, const struct targets *targets)
 {
 	for (size_t i = 0; i < targets->processes.count; i++) {
@@ -142,9 +187,45 @@ static void show_topology(const struct context *context, const struct targets *t
 	}
 }
 
+/* Two questions: how the nodes stand to each other, and what is on them. */
+static int draw_topology(struct context *context)
+{
+	struct exchange exchange = {.request = "topology", .timeout_ms = QUERY_TIMEOUT_MS};
+	struct targets targets;
+	struct session *session;
+	json_t *status;
+	int code;
+
+	if (context->set.all) {
+		complain("--draw shows one process; choose it with -p");
+		return EXIT_USAGE;
+	}
+	if (!check_picture(context->set.draw))
+		return EXIT_USAGE;
+	code = select_targets(context, &targets);
+	if (code != EXIT_DONE)
+		return code;
+	ask_targets(&targets, &exchange);
+	session = &targets.sessions[0];
+	if (session->code != EXIT_DONE) {
+		print_failure(context, session->process, session->reply);
+		return session->code;
+	}
+	status = ask_process(session->process, "status", &code);
+	if (code != EXIT_DONE)
+		print_failure(context, session->process, status);
+	else if (!draw_picture(context->set.draw, session->process, session->reply, status))
+		code = EXIT_NO_PROCESS;
+	json_decref(status);
+	return code;
+}
+
 int run_topology(struct context *context)
 {
 	struct exchange exchange = {.request = "topology", .timeout_ms = QUERY_TIMEOUT_MS};
+	bool as_table = context->set.given & (OPT_COLUMNS | OPT_NO_HEADING);
 
-	return ask_and_show(context, &exchange, show_topology);
+	if (context->set.draw)
+		return draw_topology(context);
+	return ask_and_show(context, &exchange, as_table ? show_table : show_topology);
 }
