@@ -53,15 +53,15 @@
 /* Each argument is evaluated once. */
 #define sn_min(a, b)                                                                               \
 	__extension__({                                                                            \
-		__auto_type a_ = (a);                                                              \
-		__auto_type b_ = (b);                                                              \
-		a_ < b_ ? a_ : b_;                                                                 \
+		__auto_type min_a_ = (a);                                                          \
+		__auto_type min_b_ = (b);                                                          \
+		min_a_ < min_b_ ? min_a_ : min_b_;                                                 \
 	})
 #define sn_max(a, b)                                                                               \
 	__extension__({                                                                            \
-		__auto_type a_ = (a);                                                              \
-		__auto_type b_ = (b);                                                              \
-		a_ > b_ ? a_ : b_;                                                                 \
+		__auto_type max_a_ = (a);                                                          \
+		__auto_type max_b_ = (b);                                                          \
+		max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
 	})
 
 /*

@@ -393,7 +393,8 @@ static void span_free_now(struct sn_node *node, struct sn_segment *span, unsigne
 static bool span_is_kept(const struct sn_node *node, const struct sn_segment *span)
 	SN_REQUIRES(&node->page_lock)
 {
-	size_t most = sn_max(CACHED_MAX_PAGES, sn_counter_read(node->large_pages) / 8);
+	size_t large = atomic_load_explicit(&node->large_pages, memory_order_relaxed);
+	size_t most = sn_max(CACHED_MAX_PAGES, large / 8);
 
 	return sn_node_in_service(node) && !sn_segment_displaced(span) &&
 	       span->info.block_first == SN_HEADER_PAGES &&
