@@ -12,8 +12,7 @@
  *			its stand-in while it is offline (its structures are lent), SN_NODE_NONE
  *			while it is going offline or coming (frees go straight to the slab).
  *			Written under sn_lifecycle_lock, followed by a fence and a drain; read
- *			inside the sequence that takes several objects.  That of free asks only
- *			whether the table is n's own: where another stands in, that is closed.
+ *			inside the restartable sequences.
  */
 #ifndef SLABNODE_NODE_H
 #define SLABNODE_NODE_H

@@ -49,10 +49,10 @@ SN_INLINE void *sn_rseq_pop(void *const *words, size_t cache)
 	(void)words, (void)cache;
 	return NULL;
 }
-SN_INLINE bool sn_rseq_push(void *const *words, unsigned int home, const uint8_t *pages,
-			    size_t page, void *object)
+SN_INLINE bool sn_rseq_push(void *const *words, const void *standins, size_t home,
+			    const uint8_t *pages, size_t page, void *object)
 {
-	(void)words, (void)home, (void)pages, (void)page, (void)object;
+	(void)words, (void)standins, (void)home, (void)pages, (void)page, (void)object;
 	return false;
 }
 SN_INLINE unsigned int sn_rseq_pop_many(void *const *words, size_t cache, void **objects,

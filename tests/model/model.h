@@ -53,7 +53,7 @@ enum mutation {
 	REFILL_READS_FIRST, /* sn_cache_refill() asks may_take() before it has list_lock */
 	ALIEN_READS_FIRST,  /* sn_alien_put() reads the states before it has alien->lock */
 	WORD_READ_ONCE,	    /* lock_table() does not read the word again (locked mode) */
-	STANDIN_OUTSIDE,    /* sn_rseq_push_many() is given the stand-in, not its address */
+	STANDIN_OUTSIDE,    /* sn_rseq_push() is given the stand-in, not its address */
 	DRAIN_ONCE,	    /* one batch of each store, not until empty */
 	DRAIN_FIRST,	    /* purge, then close: the kernel's zone_pcp lesson */
 	LOAN_NOT_DRAINED,   /* sn_online() fences, but leaves the stand-in's tables as they are */

@@ -332,9 +332,9 @@ static void push_failed(struct proc *p, bool accepted)
 
 static bool push_read(struct world *w, struct proc *p, unsigned int choice)
 {
-	uint8_t home = (uint8_t)home_of(p->hand[p->n - 1]);
-	uint8_t standin = mutation == STANDIN_OUTSIDE ? p->standin : w->standin[home];
-	bool accepted, own, room;
+	uint8_t standin =
+		mutation == STANDIN_OUTSIDE ? p->standin : w->standin[home_of(p->hand[p->n - 1])];
+	bool accepted, room;
 
 	(void)choice;
 	if (!enter_table(w, p)) {
@@ -342,11 +342,8 @@ static bool push_read(struct world *w, struct proc *p, unsigned int choice)
 		return true;
 	}
 	accepted = standin == p->table;
-	/* The fast path of free does not ask who stands in: its node's own tables are closed where
-	 * anybody else does. */
-	own = p->freeing && !config->locked && home == p->table;
 	room = table_of(w, p)->top < TABLE_ROOM;
-	if ((accepted || own) && room) {
+	if (accepted && room) {
 		p->top = table_of(w, p)->top;
 		p->pc = PUSH_COMMIT;
 		return true;

@@ -83,30 +83,31 @@ nothing:
 }
 
 /*
- * Puts an object of node `home` into a slot of the current table, if that is a table of that node
- * and has room.  False: not done.  The slot's cache is pages[page], which is read only where `home`
- * is a node: no table is that of SN_NODE_NONE, or of an entry with SN_SEG_CONTINUED.
+ * Puts an object of node `home` into a slot of the current table, if that is a table of the home's
+ * stand-in and has room.  False: not done.  The slot's cache is pages[page], which is read only
+ * where `home` is a node: nobody stands in for SN_NODE_NONE, or an entry with SN_SEG_CONTINUED.
  */
-SN_INLINE bool sn_rseq_push(void *const *words, unsigned int home, const uint8_t *pages,
-			    size_t page, void *object)
+SN_INLINE bool sn_rseq_push(void *const *words, const void *standins, size_t home,
+			    const uint8_t *pages, size_t page, void *object)
 {
 	void *t, *top;
-	size_t cache;
+	size_t index = home; /* then the stand-in, then the cache: registers are few */
 
-	__asm__ volatile goto(RSEQ_BEGIN "cmpb %b[home], (%[t])\n"
+	__asm__ volatile goto(RSEQ_BEGIN "movzbl (%[standins], %[index]), %k[index]\n"
+					 "cmpb %b[index], (%[t])\n"
 					 "jne %l[refused]\n"
-					 "movzbl (%[pages], %[page]), %k[cache]\n"
-					 "leaq (%[t], %[cache], 8), %[t]\n"
+					 "movzbl (%[pages], %[page]), %k[index]\n"
+					 "leaq (%[t], %[index], 8), %[t]\n"
 					 "movq (%[t]), %[top]\n"
 					 "cmpq %c[ends](%[t]), %[top]\n"
 					 "jae %l[refused]\n"
 					 "movq %[object], 8(%[top])\n"
 					 "addq $8, %[top]\n"
 					 "movq %[top], (%[t])\n" RSEQ_END_GOTO(refused)
-			      : [t] "=&r"(t), [top] "=&r"(top), [cache] "=&r"(cache)
-			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words), [home] "q"(home),
-				[pages] "r"(pages), [page] "r"(page), [object] "r"(object),
-				[ends] "i"(SN_RSEQ_ENDS)
+			      : [t] "=&r"(t), [top] "=&r"(top), [index] "+&q"(index)
+			      : [rseq] "r"(sn_rseq_offset), [words] "r"(words),
+				[standins] "r"(standins), [pages] "r"(pages), [page] "r"(page),
+				[object] "r"(object), [ends] "i"(SN_RSEQ_ENDS)
 			      : "memory", "cc"
 			      : refused);
 	return true;
