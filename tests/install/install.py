@@ -12,6 +12,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -292,6 +293,95 @@ def completion():
         shell.close()
 
 
+# --- probes --------------------------------------------------------------------------------------
+
+TRACER = SOURCE / "docs/examples/trace/lifecycle.bt"
+
+
+def source_probes():
+    """name -> number of arguments, of every SN_PROBE() in the sources."""
+    out = {}
+    for path in [*SOURCE.glob("core/*.c"), *SOURCE.glob("preload/*.c")]:
+        for name, arguments in re.findall(r"\bSN_PROBE\((\w+),((?:[^();]|\([^()]*\))*)\);",
+                                          path.read_text()):
+            count = re.sub(r"\([^()]*\)", "", arguments).count(",") + 1
+            if out.setdefault(name, count) != count:
+                fail(f"probe {name} has {out[name]} arguments here and {count} there")
+    if len(out) < 10:
+        fail(f"only these probes were understood: {sorted(out)}")
+    return out
+
+
+def installed_probes(library):
+    """What readelf finds: (name, address, number of arguments)."""
+    notes = run(["readelf", "-n", "-W", library])
+    return [(name, int(at, 16), len(arguments.split())) for name, at, arguments in re.findall(
+        r"Provider: slabnode\n\s+Name: (\S+)\n\s+Location: (0x[0-9a-f]+),.*\n\s+Arguments: (.*)", notes)]
+
+
+def bytes_at(library, addresses):
+    """The byte at each address, as the loader would map it."""
+    loads = re.findall(r"LOAD\s+(0x\w+) (0x\w+) 0x\w+ (0x\w+)", run(["readelf", "-lW", library]))
+    data = library.read_bytes()
+    for address in addresses:
+        for offset, start, size in ((int(x, 16) for x in load) for load in loads):
+            if start <= address < start + size:
+                yield data[offset + address - start]
+
+
+def probes():
+    """readelf finds each probe of the sources, with its arguments, on a nop; the page lists them, and
+    the tracer uses nothing else."""
+    with installed() as p:
+        library = p.lib / "libslabnode.so.1.0.0"
+        found = installed_probes(library)
+        if not found and not os.path.exists("/usr/include/x86_64-linux-gnu/sys/sdt.h"):
+            skip("built without sys/sdt.h (systemtap-sdt-dev)")
+        want = source_probes()
+        if {name: count for name, _, count in found} != want:
+            fail(f"found {sorted(found)}", f"wanted {sorted(want.items())}")
+        if set(bytes_at(library, [at for _, at, _ in found])) != {0x90}:
+            fail("a probe is not a nop")
+        page = (SOURCE / "docs/man/libslabnode.7").read_text()
+        told = {name: len(arguments.split()) for name, arguments in
+                re.findall(r"^\.It Ic (\w+) Ar (.*)", page, re.M)}
+        if told != want:
+            fail(f"libslabnode(7) lists {sorted(told.items())}", f"wanted {sorted(want.items())}")
+        tracer = TRACER.read_text()
+        for name, body in re.findall(r"usdt::slabnode:(\w+)([^}]*)}", tracer):
+            highest = max([-1, *map(int, re.findall(r"\barg(\d)", body))])
+            if name not in want or highest >= want[name]:
+                fail(f"{TRACER.name} uses argument {highest} of {name}")
+
+
+def probes_live():
+    """The tracer of the examples sees a node leave and return."""
+    if not shutil.which("bpftrace"):
+        skip("bpftrace is not installed")
+    able = subprocess.run(["bpftrace", "-e", "BEGIN { exit(); }"], capture_output=True, text=True,
+                          timeout=60, check=False)
+    if able.returncode != 0:
+        skip("bpftrace may not run here: " + (able.stderr.splitlines() or ["no reason given"])[-1])
+    with installed() as p, p.process("sleep", "60") as program:
+        tracer = subprocess.Popen(["bpftrace", "-p", str(program.pid), str(TRACER)], text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        seen = ""
+        while "following" not in seen:
+            line = tracer.stdout.readline()
+            seen += line
+            if not line:
+                fail("bpftrace ended", seen)
+        for words in (["offline", "1"], ["online", "1"]):
+            run([p.hotplugctl, "-p", program.pid, *words], env=p.env(LD_LIBRARY_PATH=""))
+        time.sleep(0.5)
+        tracer.send_signal(signal.SIGINT)
+        seen += tracer.communicate(timeout=30)[0]
+        for line in ("node 1: online -> going-offline  MEM_GOING_OFFLINE", "-> offline  MEM_OFFLINE",
+                     "node 1: done, ", "node 1: going-online -> online  MEM_ONLINE"):
+            if line not in seen:
+                fail(f"the tracer did not show {line!r}", seen)
+
+
 def unit():
     """The unit of `hotplugctl follow`, when there is such a command, is one that systemd takes."""
     if not source_has_follow():
@@ -311,7 +401,8 @@ def unit():
 
 
 ROWS = {"files": files, "tools": tools, "moved": moved, "man": man, "pkg-config": pkg_config,
-        "cxx": cxx, "completion": completion, "unit": unit}
+        "cxx": cxx, "completion": completion, "probes": probes,
+        "probes-live": probes_live, "unit": unit}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:
