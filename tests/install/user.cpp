@@ -91,6 +91,7 @@ int caches()
 	REQUIRE(slabnode_cache_destroy(cache.get()) == -EBUSY);
 	slabnode_cache_free(cache.get(), object);
 	REQUIRE(slabnode_cache_set_movable(cache.get(), nullptr, nullptr, nullptr) == 0);
+	REQUIRE(slabnode_cache_create(nullptr, 100, 0, nullptr) == nullptr && errno == EINVAL);
 	return 0;
 }
 
