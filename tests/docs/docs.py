@@ -325,6 +325,56 @@ def wrapper():
     check(lines)
 
 
+def source_strings(*patterns):
+    """All strings of C sources, adjacent ones joined, what is formatted replaced by an ellipsis."""
+    for pattern in patterns:
+        for path in glob.glob(os.path.join(SOURCE, pattern)):
+            text = read(os.path.relpath(path, SOURCE))
+            text = re.sub(r"/\*.*?\*/|'(\\[^'\n]+|[^'\\\n])'", "", text, flags=re.S)
+            text = re.sub(r'"[ \t\n]+"', "", text)
+            for string in re.findall(r'"((?:[^"\\\n]|\\.)*)"', text):
+                yield re.sub(r"%[-.*#0-9]*(?:ll|l|z)?[a-z]", "…", string.replace('\\"', '"'))
+
+
+def pattern(message):
+    return ".*".join(re.escape(x) for x in message.split("…"))
+
+
+def messages():
+    """Each message in docs/troubleshooting.md is said somewhere, and each reason for which an
+    operation fails, or the library ends a program, is there."""
+    page = read("docs/troubleshooting.md")
+    said = list(source_strings("core/*.c", "preload/*.c", "tools/*.c", "tools/hotplugctl/*.c"))
+    lines, told = [], []
+    for cell in re.findall(r"^\| (`.*?`) \| ", page, re.M):
+        for message in re.findall(r"`([^`]+)`", cell):
+            message = message.removeprefix("slabnode: ")
+            told.append(message)
+            if message.startswith("ERROR: ld.so"):
+                continue
+            parts = [x.strip(" ':;,") for x in message.split("…") if len(x.strip(" ':;,")) > 3]
+            if not any(all(part in text for part in parts) for text in said):
+                lines.append(f"troubleshooting.md: nobody says {message!r}")
+    wanted = 0
+    for path in glob.glob(os.path.join(SOURCE, "core", "*.c")) + [os.path.join(SOURCE, "preload/cxx.c")]:
+        text = read(os.path.relpath(path, SOURCE))
+        if os.path.basename(path) == "lock.c":  # of debug builds
+            continue
+        for call in re.findall(r"(?:sn_result_fail|sn_fatal|fail_busy)\(((?:[^();]|\((?:[^()]|\([^()]*\))*\))*)\)",
+                               text):
+            for string in c_strings(call):
+                parts = [x.strip(" ':(),") for x in re.split(r"%[-.*#0-9]*(?:ll|l|z)?[a-z]", string)]
+                part = max(parts, key=len)
+                if len(part) < 4 or string.startswith(" "):  # a part of another one
+                    continue
+                wanted += 1
+                if not any(part in message or re.search(pattern(message), string) for message in told):
+                    lines.append(f"troubleshooting.md does not tell of {string!r}")
+    if len(told) < 30 or wanted < 30:
+        fail(f"only {len(told)} messages and {wanted} reasons were understood")
+    check(lines)
+
+
 # What is changed in a copy of the tree, and the row that has to notice.
 DIFFERENCES = [
     ("options", "preload/options.c", '{"SLABNODE_VERBOSE"', '{"SLABNODE_LOUD"'),
@@ -335,6 +385,7 @@ DIFFERENCES = [
     ("functions", "include/slabnode.h", "int slabnode_cancel(int node)", "int slabnode_cancel(long node)"),
     ("header", "include/slabnode.h", " * Return: bytes given back.\n", ""),
     ("header", "docs/man/slabnode.h.3", "SLABNODE_GONE", "SLABNODE_LOST"),
+    ("messages", "core/offline.c", "no usable node among", "no node among"),
     ("wrapper", "tools/slabnode-run.c", '{"hardened",', '{"hard",'),
     ("wrapper", "docs/man/slabnode-run.1", ".It Fl -library", ".It Fl -lib"),
     ("wrapper", "docs/man/hotplugctl.1", ".It Fl -json", ".It Fl -jason"),
@@ -344,7 +395,7 @@ DIFFERENCES = [
 def noticed():
     """These tests notice when page and code differ."""
     with tempfile.TemporaryDirectory() as copy:
-        for part in ("README.md", "include", "preload", "tools", "docs"):
+        for part in ("README.md", "core", "include", "preload", "tools", "docs"):
             whole = os.path.join(SOURCE, part)
             if os.path.isdir(whole):
                 shutil.copytree(whole, os.path.join(copy, part))
@@ -467,7 +518,7 @@ def figures():
 
 ROWS = {"options": options, "options-live": options_live, "commands": commands,
         "exit-codes": exit_codes, "columns": columns, "functions": functions, "header": header,
-        "wrapper": wrapper, "noticed": noticed, "faults": faults, "pages": pages, "links": links, "figures": figures}
+        "wrapper": wrapper, "messages": messages, "noticed": noticed, "faults": faults, "pages": pages, "links": links, "figures": figures}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:
