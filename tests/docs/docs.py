@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
+import xml.etree.ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.environ.get("DOCS_SOURCE", os.path.dirname(os.path.dirname(HERE)))
@@ -506,6 +507,37 @@ def links():
     check(lines)
 
 
+def pictures():
+    """Each picture is one, says what it shows to those who cannot see it, and stands in a document."""
+    shown = set()
+    for document in ["README.md", *glob.glob(os.path.join(SOURCE, "docs", "*.md"))]:
+        path = os.path.relpath(os.path.join(SOURCE, document), SOURCE)
+        for label, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", read(path)):
+            if label:
+                shown.add(os.path.normpath(os.path.join(os.path.dirname(path), target)))
+    lines = []
+    files = glob.glob(os.path.join(SOURCE, "docs/pictures/*.svg"))
+    for file in files:
+        name = os.path.relpath(file, SOURCE)
+        try:
+            root = xml.etree.ElementTree.parse(file).getroot()
+        except xml.etree.ElementTree.ParseError as e:
+            lines.append(f"{name}: {e}")
+            continue
+        have = {child.tag.rpartition("}")[2] for child in root if (child.text or "").strip()}
+        if not {"title", "desc"} <= have:
+            lines.append(f"{name} has no title and description")
+        width, height = (float(root.get(k)) for k in ("width", "height"))
+        for text in root.iter("{http://www.w3.org/2000/svg}text"):
+            if not (0 <= float(text.get("x")) <= width and 0 <= float(text.get("y")) <= height):
+                lines.append(f"{name}: {text.text!r} is outside")
+        if name not in shown:
+            lines.append(f"{name} stands in no document with a description")
+    if not files:
+        fail("there are no pictures")
+    check(lines)
+
+
 def figures():
     """The table of figures can be found by whoever fills it."""
     text = read("README.md")
@@ -518,7 +550,8 @@ def figures():
 
 ROWS = {"options": options, "options-live": options_live, "commands": commands,
         "exit-codes": exit_codes, "columns": columns, "functions": functions, "header": header,
-        "wrapper": wrapper, "messages": messages, "noticed": noticed, "faults": faults, "pages": pages, "links": links, "figures": figures}
+        "wrapper": wrapper, "messages": messages, "noticed": noticed,
+        "faults": faults, "pages": pages, "links": links, "pictures": pictures, "figures": figures}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:
