@@ -202,7 +202,7 @@ def commands():
 def operator_rows():
     """README has two tables with this heading; the operator's is the one in its own section."""
     text = read("README.md")
-    part = re.search(r"^## The operator's commands\n(.*?)(?=^## )", text, re.M | re.S)
+    part = re.search(r"^### The operator's commands\n(.*?)(?=^##+ )", text, re.M | re.S)
     if not part:
         fail("README.md has no section \"The operator's commands\"")
     rows = [[c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]]
