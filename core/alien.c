@@ -11,6 +11,7 @@
 
 #include "fault.h"
 #include "meta.h"
+#include "probe.h"
 #include "table.h"
 
 #include <string.h>
@@ -86,8 +87,11 @@ bool sn_alien_put(unsigned int here, unsigned int home, unsigned int cache, void
 		done = true;
 	}
 	sn_lock_release(&alien->lock, SN_RANK_ALIEN);
-	if (n > 0)
+	if (n > 0) {
+		SN_PROBE(alien_flush, sn_nodes[here]->os_number, sn_nodes[home]->os_number,
+			 sn_caches[cache].name, n);
 		sn_cache_flush(sn_nodes[home], cache, full, n);
+	}
 	return done;
 }
 

@@ -9,6 +9,7 @@
 #include "core.h"
 #include "large.h"
 #include "lifecycle.h"
+#include "probe.h"
 #include "sites.h"
 #include "slab.h"
 
@@ -115,6 +116,7 @@ static SN_COLD void reclaim_everywhere(void)
 
 	/* Cached objects, too: one of them keeps a whole segment from being of use elsewhere. */
 	sn_drain(SN_NODE_NONE, false, &drained);
+	SN_PROBE(short_of_memory, drained.drained_objects, drained.released_bytes);
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++) {
 		sn_make_room(sn_nodes[n]);
 		sn_ranges_trim(sn_nodes[n]);
@@ -159,6 +161,8 @@ static void *refill(struct sn_thread *self, unsigned int cache)
 		return NULL;
 	from = sn_segmap_entry(objects[0]);
 	count_placement(home, from, n);
+	SN_PROBE(refill, sn_nodes[home]->os_number, sn_nodes[from]->os_number,
+		 sn_caches[cache].name, n);
 	if (n > 1) {
 		pushed = push_many(self, cache, objects + 1, n - 1, from);
 		if (pushed < n - 1)

@@ -21,6 +21,7 @@
 #include "meta.h"
 #include "movable.h"
 #include "pages.h"
+#include "probe.h"
 #include "slab.h"
 #include "table.h"
 
@@ -210,6 +211,7 @@ static void put_objects(struct sn_node *node, unsigned int index, void **objects
 	put_slabs(cn, cache, objects + kept, n - kept);
 	collect_empty(cn, &empty, online ? FREE_SLABS_KEPT : 0);
 	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+	SN_PROBE(flush, node->os_number, cache->name, n, kept);
 	destroy_empty(&empty);
 	if (sn_unlikely(!online))
 		sn_node_freed(node);

@@ -4,6 +4,7 @@
 #include "event.h"
 
 #include "fault.h"
+#include "probe.h"
 
 #include <string.h>
 #include <time.h>
@@ -36,6 +37,7 @@ void sn_event_add(const struct sn_node *node, enum sn_node_state from, enum sn_n
 	event->action = action;
 	strncpy(event->cause, cause, sizeof(event->cause) - 1);
 	sn_lock_release(&events.lock, SN_RANK_EVENTS);
+	SN_PROBE(transition, node->os_number, from, to, action, cause);
 	if (sn_event_hook != NULL)
 		sn_event_hook();
 }

@@ -14,6 +14,7 @@
 #include "large.h"
 
 #include "core.h"
+#include "probe.h"
 #include "rebind.h"
 #include "release.h"
 
@@ -323,6 +324,8 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 		sn_segments_hide(node, span, count, false);
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	if (done)
+		SN_PROBE(give_back, node->os_number, len + header);
 	errno = saved;
 	return done;
 }
@@ -547,6 +550,7 @@ void *sn_large_alloc(struct sn_node *node, size_t size, size_t align, bool zero)
 		return NULL;
 	count_block(node, npages, true);
 	sn_run_settled(node);
+	SN_PROBE(large_alloc, node->os_number, size, p);
 	if (zero && !zeroed)
 		memset(p, 0, size);
 	return p;
@@ -572,6 +576,7 @@ void sn_large_free(void *p)
 	struct sn_segment *span = sn_span_of(p);
 	uint8_t block = SN_PAGE_BLOCK;
 
+	SN_PROBE(large_free, node->os_number, p);
 	if (span != NULL) {
 		span_free(node, span, p);
 	} else {

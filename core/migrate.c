@@ -15,6 +15,7 @@
 
 #include "drain.h"
 #include "meta.h"
+#include "probe.h"
 #include "release.h"
 #include "segment.h"
 
@@ -151,6 +152,7 @@ static void move_stretch(struct sn_migration *m, char *addr, size_t npages, size
 	if (guests)
 		begin_guests(m);
 	m->error = sn_placement->move(addr, npages << SN_PAGE_SHIFT, target, &m->moved);
+	SN_PROBE(move, m->node->os_number, sn_nodes[target]->os_number, here, m->error);
 	if (guests)
 		end_guests(m);
 	end_batch(sn_nodes[target]);

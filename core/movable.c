@@ -27,6 +27,7 @@
 #include "drain.h"
 #include "fault.h"
 #include "meta.h"
+#include "probe.h"
 #include "slab.h"
 #include "stats.h"
 #include "table.h"
@@ -225,6 +226,7 @@ static bool reclaim_batch(struct sn_eviction *e, struct batch *b)
 	movable->reclaim(&request, movable->data);
 	if (!sn_callback_leave(&call))
 		return false;
+	SN_PROBE(evict, e->node->os_number, b->cache->name, b->count);
 	memcpy(b->objects, asked, b->count * sizeof(*asked));
 	return true;
 }

@@ -12,6 +12,7 @@
 
 #include "callback.h"
 #include "fault.h"
+#include "probe.h"
 #include "stats.h"
 
 #include <string.h>
@@ -74,6 +75,8 @@ static int call(struct notifier *n, struct sn_node *node, enum slabnode_mem_acti
 		result = n->node(event, &notify, n->data);
 	}
 	*here = sn_callback_leave(&frame);
+	SN_PROBE(notifier, node->os_number, n->name, n->memory != NULL,
+		 n->memory != NULL ? (int)memory : (int)event, result);
 	if (!*here)
 		return -ECANCELED;
 	return result < 0 ? result : injected;

@@ -16,6 +16,7 @@
 #include "movable.h"
 #include "notifier.h"
 #include "pages.h"
+#include "probe.h"
 #include "rebind.h"
 #include "release.h"
 #include "stats.h"
@@ -34,6 +35,7 @@ void sn_offline_report(struct sn_offline *o, enum sn_phase phase, uint64_t done,
 	};
 
 	atomic_store(&o->node->transition->phase, phase);
+	SN_PROBE(phase, o->node->os_number, sn_phase_name(phase), done, total);
 	if (o->request->progress != NULL)
 		o->request->progress(o->request->arg, &progress);
 }
@@ -270,6 +272,8 @@ static void finish(struct sn_offline *o)
 {
 	o->result->elapsed_ms = (double)(sn_now_ns() - o->begin_ns) / 1e6;
 	o->result->max_stall_ms = (double)o->pace.longest_ns / 1e6;
+	SN_PROBE(offline_done, o->node->os_number, o->result->error, o->result->migrated_bytes,
+		 o->pace.longest_ns);
 	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	sn_transition_unclaim(o->node, o->result);
 	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);

@@ -12,6 +12,7 @@
 #include "pages.h"
 
 #include "core.h"
+#include "probe.h"
 #include "release.h"
 
 #include <sys/mman.h>
@@ -453,6 +454,7 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 	run->fixed = away ? SN_RUN_VACATED : 0;
 	run_insert(node, run, SN_PAGE_FREE_CLEAN);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	SN_PROBE(give_back, node->os_number, len);
 }
 
 /* Gives the pages of a run in hand back and makes a clean run of it, which ends the release; false:

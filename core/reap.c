@@ -12,6 +12,7 @@
 #include "drain.h"
 #include "lifecycle.h"
 #include "large.h"
+#include "probe.h"
 #include "rebind.h"
 #include "table.h"
 
@@ -45,6 +46,7 @@ uint64_t sn_reap_inline(void)
 
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++)
 		bytes += reap_pages(sn_nodes[n]);
+	SN_PROBE(reap, bytes);
 	return bytes;
 }
 

@@ -9,6 +9,7 @@
 
 #include "fault.h"
 #include "pages.h"
+#include "probe.h"
 
 static uint64_t *map_word(struct sn_page *slab, unsigned int w)
 {
@@ -58,6 +59,7 @@ struct sn_page *sn_slab_build(struct sn_node *node, const struct sn_cache *cache
 	sn_counter_set(slab->kind, SN_PAGE_SLAB);
 	mark_pages(slab, cache->index);
 	atomic_fetch_add_explicit(&node->slab_pages, cache->slab_pages, memory_order_relaxed);
+	SN_PROBE(slab_build, node->os_number, cache->name, cache->slab_pages);
 	return slab;
 }
 
@@ -65,6 +67,8 @@ void sn_slab_destroy(struct sn_page *slab)
 {
 	struct sn_segment *segment = sn_segment_of(slab);
 
+	SN_PROBE(slab_destroy, sn_node_of_segment(segment)->os_number, sn_caches[slab->cache].name,
+		 slab->npages);
 	mark_pages(slab, 0);
 	for (unsigned int i = 0; i < slab->npages; i++)
 		sn_counter_set(slab[i].head, 0);

@@ -4,6 +4,7 @@
 #include "table.h"
 
 #include "meta.h"
+#include "probe.h"
 #include "rseq.h"
 
 #include <sched.h>
@@ -230,7 +231,10 @@ int sn_tables_fence(void)
 {
 	int error = fence();
 
-	return error == 0 ? 0 : fence();
+	if (error != 0)
+		error = fence();
+	SN_PROBE(fence, error);
+	return error;
 }
 
 /* Takes up to SN_BATCH_MAX entries out of a table that no word names; the lock keeps two

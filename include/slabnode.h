@@ -1,13 +1,28 @@
 /*
- * slabnode.h - the public interface of libslabnode.so.
+ * slabnode.h - the public interface of libslabnode.so, for C and C++.
  *
  * Link with -lslabnode (pkg-config slabnode), or look the functions up with dlsym() in a
- * program that merely runs under LD_PRELOAD=libslabnode.so.
+ * program that merely runs under LD_PRELOAD=libslabnode.so.  slabnode.h(3) has the same in more
+ * words, docs/examples has programs.
  *
- * Nodes are named by the operating system's numbers.  Functions that return int return 0 (or a
- * value >= 0 where stated) on success and a negative errno value on failure.  Unless stated
- * otherwise every function may be called from any thread at any time, with no lock of the
- * library's held; none may be called from a signal handler.
+ * Units: sizes are bytes, times milliseconds.  Nodes are the operating system's numbers, which may
+ * have holes; on simulated topologies those of the description.
+ *
+ * Errors: what returns int returns 0, or a value >= 0 where stated, on success and a negative errno
+ * value on failure.  What returns a pointer returns NULL and sets errno.
+ *
+ * Threads: every function may be called by any thread, and by several at once on the same node,
+ * cache or notifier; slabnode_cache_destroy() alone wants the cache to itself.
+ *
+ * Context: where a function may be called.
+ *   - any: as malloc(), also in callbacks of this interface and with locks of the program held.
+ *   - sleeps: waits for transitions, callbacks or locks.  Not with a lock held that a callback or
+ *     a constructor of the program takes.
+ *   - no callback: sleeps, and returns -EDEADLK in notifiers and in callbacks of movable caches,
+ *     which must not wait for another thread that calls it, either.
+ *
+ * None may be called in a signal handler, in a handler of pthread_atfork(), or in the child of a
+ * vfork().  The child of a fork() may call all of them.
  */
 #ifndef SLABNODE_H
 #define SLABNODE_H
@@ -21,7 +36,12 @@ extern "C" {
 #define SLABNODE_VERSION_MAJOR 0
 #define SLABNODE_VERSION_MINOR 1
 
-/* The library's version, "0.1.0". */
+/**
+ * slabnode_version() - the version of the library that runs, which may be newer than this header.
+ *
+ * Context: any.
+ * Return: such as "0.1.0"; never NULL, never freed.
+ */
 const char *slabnode_version(void);
 
 /* --- nodes ------------------------------------------------------------------------------- */
@@ -33,32 +53,60 @@ enum slabnode_state {
 	SLABNODE_GOING_OFFLINE
 };
 
-/* One more than the highest node number; numbers may have holes. */
+/**
+ * slabnode_max_node() - the end of a loop over nodes.
+ *
+ * Context: any.
+ * Return: one more than the highest node number.
+ */
 int slabnode_max_node(void);
-/* The state of a node (enum slabnode_state), or -ENODEV. */
+
+/**
+ * slabnode_node_state() - whether a node is there; may be out of date when it is read.
+ *
+ * Context: any.
+ * Return: an enum slabnode_state, or -ENODEV.
+ */
 int slabnode_node_state(int node);
 
-/*
- * `size` bytes (aligned to 16) from this node and no other.  NULL with errno ENODEV (no such
- * node), EBUSY (the node is offline, leaving, or cordoned) or ENOMEM (it is full).  Freed with
- * free().  After the node has come back without a rebalance, memory of a slab that was in use
- * meanwhile may still lie where it was moved to: slabnode_node_of() tells.
+/**
+ * slabnode_malloc_node() - memory of one node and no other, aligned to 16 bytes.
+ * @size: bytes; 0 gives a pointer that can be freed
+ *
+ * Freed with free().  A later offline with SLABNODE_MIGRATE moves it like anything else.  After a
+ * node has come back without a rebalance, memory of a slab that was in use meanwhile may still lie
+ * where it was moved to: slabnode_node_of() tells.
+ *
+ * Context: any.
+ * Return: the memory, or NULL with errno ENODEV (no such node), EBUSY (the node is offline,
+ * leaving, or cordoned) or ENOMEM (it is full, or address space is short).
  */
 void *slabnode_malloc_node(size_t size, int node);
 
-/*
- * The node on which the object's memory is now: where its first page really is, by the
- * simulator's ledger or by asking the kernel (one system call); for a page that was never
- * touched the node its policy names.  -ENOENT for a pointer that is not slabnode's.
+/**
+ * slabnode_node_of() - the node on which memory is now.
+ * @ptr: anywhere in an object that is allocated
+ *
+ * Where the page at ptr really is, by the simulator's ledger or by asking the kernel (one system
+ * call); for a page that was never touched, and where the kernel does not tell, the node that its
+ * policy names.
+ *
+ * Context: any.
+ * Return: the node's number, or -ENOENT for a pointer that is not this allocator's.
  */
 int slabnode_node_of(const void *ptr);
 
-/*
- * The calling thread prefers a node for what it allocates from now on; -1: as at the start, which
- * is the node of the CPU it runs on (or that of `numactl --preferred`).  On real nodes a policy of
- * one node that the thread sets with set_mempolicy() or libnuma does the same.  While a preferred
- * node is away the thread gets memory of the node's stand-in, and of the node itself again as soon
- * as it returns.  -ENODEV.
+/**
+ * slabnode_prefer_node() - what the calling thread allocates from now on comes from a node.
+ * @node: -1: as at the start, which is the node of the CPU it runs on, or that of
+ *	`numactl --preferred`
+ *
+ * On real nodes a policy of one node that the thread sets with set_mempolicy() or libnuma does the
+ * same.  While the node is away or full the thread gets memory of other nodes, the nearest first,
+ * and of the node itself again as soon as it has some.  New threads do not inherit it.
+ *
+ * Context: any.
+ * Return: 0, -ENODEV, or -EAGAIN (no memory for the thread's tables).
  */
 int slabnode_prefer_node(int node);
 
@@ -70,20 +118,63 @@ enum slabnode_policy {
 	SLABNODE_MIGRATE /* pages that live there move to other nodes, addresses unchanged */
 };
 
-/*
- * Takes a node out of service and returns when that is done or has failed.  timeout_ms < 0:
- * none.  -EBUSY (live memory, the last usable node, the opposite request under way), -ENOMEM
- * (no room elsewhere), -ETIMEDOUT, -ECANCELED, -EPERM, -ENODEV.  After a failure the node is
- * as it was before.  message (may be NULL) receives the reason.
+/**
+ * slabnode_offline() - takes a node out of service.
+ * @timeout_ms: negative: none.  Then SLABNODE_WAIT waits for ever, and SLABNODE_MIGRATE tries again
+ *	for five seconds what does not move.
+ * @message: receives the reason of a failure, cut to message_size; may be NULL
+ *
+ * Returns when that is done or has failed.  Nothing is allocated from the node from the moment at
+ * which notifiers are told.  When somebody else is taking the node away already, waits for that and
+ * returns its result.  After a failure the node is as it was before, but that cached memory may be
+ * gone, and that pages which were moved stay where they are.
+ *
+ * Context: no callback.
+ * Return: 0, also when the node was offline already; -ENODEV, -EINVAL (no such policy, or the
+ * process may not use the node), -EBUSY (live memory, pages that do not move, the last usable node,
+ * a notifier's veto, the opposite request under way), -ENOMEM (no room elsewhere), -ETIMEDOUT,
+ * -ECANCELED, -EPERM (the kernel or a sandbox refuses what is needed), -EDEADLK.
  */
 int slabnode_offline(int node, enum slabnode_policy policy, long timeout_ms, char *message,
 		     size_t message_size);
-/* Brings a node back; rebalance != 0: its pages that were moved away return. */
+
+/**
+ * slabnode_online() - brings a node back.
+ * @rebalance: not 0: its pages that were moved away return, also when the node is online already
+ * @message: as slabnode_offline()
+ *
+ * Context: no callback.
+ * Return: 0, also when the node was online already; -ENODEV, -EINVAL (it has no memory), -EPERM
+ * (the process may not use it), -EBUSY (it is going offline, or a notifier's veto), -ENOMEM,
+ * -EDEADLK.
+ */
 int slabnode_online(int node, int rebalance, char *message, size_t message_size);
-/* Cancels an offline under way; 0 also when nothing is under way. */
+
+/**
+ * slabnode_cancel() - cancels an offline that is under way, whoever asked for it.
+ *
+ * Returns when the offline has ended; while a callback of the program runs, at once, and the cancel
+ * takes effect when that returns.
+ *
+ * Context: no callback.
+ * Return: 0, also when nothing is under way or it was too late; -ENODEV, -EDEADLK.
+ */
 int slabnode_cancel(int node);
-/* Stops and resumes new allocations on a node; drains nothing. */
+
+/**
+ * slabnode_cordon() - stops new allocations on a node; nothing is drained or moved.
+ *
+ * Context: no callback.
+ * Return: 0, also when it was cordoned already; -ENODEV, -EBUSY (the last usable node), -EDEADLK.
+ */
 int slabnode_cordon(int node);
+
+/**
+ * slabnode_uncordon() - takes a cordon back.
+ *
+ * Context: no callback.
+ * Return: 0, also when there was none; -ENODEV, -EDEADLK.
+ */
 int slabnode_uncordon(int node);
 
 /* --- notifiers --------------------------------------------------------------------------- */
@@ -107,7 +198,7 @@ enum slabnode_mem_action {
 struct slabnode_memory_notify {
 	int node;
 	int policy;	   /* of an offline: enum slabnode_policy */
-	size_t live_bytes; /* what lives on the node at this moment, approximate */
+	size_t live_bytes; /* bytes that live on the node at this moment, approximate */
 };
 
 enum slabnode_node_action {
@@ -123,52 +214,126 @@ struct slabnode_node_notify {
 	int node;
 };
 
-/*
- * Callbacks return 0, or a negative errno value to veto (of the other actions it is ignored).  They
- * run one at a time, with no lock of the library's held, in the thread that changes the node; they
- * may allocate, free, create and destroy caches and take their time (`hotplugctl why` names one
- * that is running).  Requests that change nodes or notifiers get -EDEADLK in them.
+/**
+ * slabnode_memory_fn, slabnode_node_fn - callbacks of notifiers.
+ * @notify: valid during the call
+ * @data: as it was registered
+ *
+ * They run one at a time, with no lock of the library held, in the thread that changes the node:
+ * the caller of slabnode_offline() or slabnode_online(), or a thread of the library's in which all
+ * signals are blocked.  They may allocate, free, create and destroy caches and take their time
+ * (`hotplugctl why` names one that is running); a cancel or a timeout takes effect when they have
+ * returned.
+ *
+ * Return: 0, or a negative errno value to veto; of actions that cannot be vetoed it is ignored.
  */
 typedef int slabnode_memory_fn(enum slabnode_mem_action action,
 			       const struct slabnode_memory_notify *notify, void *data);
 typedef int slabnode_node_fn(enum slabnode_node_action action,
 			     const struct slabnode_node_notify *notify, void *data);
 
-/*
- * Higher priorities are called first.  One that is registered while a node is in transition is told
- * of its beginning before the function returns, and may veto it: so each notifier sees whole
- * transitions, each event once, in order; one that refused a beginning is told of the cancel, too.
- * Returns an id > 0, -EINVAL, -EDEADLK, or -ENOSPC (at most 64).
+/**
+ * slabnode_register_memory_notifier() - tells a callback of memory actions.
+ * @name: not NULL; 31 bytes of it are kept and shown in messages
+ * @priority: higher ones are called first, equal ones in the order of registration
+ *
+ * One that is registered while a node is in transition is told of its beginning before the function
+ * returns, and may veto it: so each notifier sees whole transitions, each event once, in order; one
+ * that refused a beginning is told of the cancel, too.
+ *
+ * Context: no callback.
+ * Return: an id > 0 that is not used again; -EINVAL (name or fn is NULL), -ENOSPC (64 notifiers
+ * exist), -EDEADLK.
  */
 int slabnode_register_memory_notifier(const char *name, int priority, slabnode_memory_fn *fn,
 				      void *data);
+
+/**
+ * slabnode_register_node_notifier() - tells a callback of node actions; else as
+ * slabnode_register_memory_notifier().
+ *
+ * Context: no callback.
+ * Return: as slabnode_register_memory_notifier().
+ */
 int slabnode_register_node_notifier(const char *name, int priority, slabnode_node_fn *fn,
 				    void *data);
-/* When this has returned, no callback of it runs any more.  -ENOENT, -EDEADLK. */
+
+/**
+ * slabnode_unregister_notifier() - when it has returned, the callback does not run any more.
+ * @id: as it was returned for a memory or a node notifier
+ *
+ * Of a transition under way it does not hear the end.
+ *
+ * Context: no callback.
+ * Return: 0, -ENOENT, -EDEADLK.
+ */
 int slabnode_unregister_notifier(int id);
 
 /* --- object caches ----------------------------------------------------------------------- */
 
 struct slabnode_cache;
 
-/*
- * A cache of objects of `size` bytes (at most 32 KiB), aligned to `align` (a power of two of at
- * most 4096, 0: 16).  ctor (may be NULL) is run once on each object when its slab is built;
- * objects are handed out as they were freed.  NULL with errno EINVAL, ENOSPC (no more than 215
- * caches exist at once) or ENOMEM.
+/**
+ * slabnode_cache_create() - a cache of objects of one kind.
+ * @name: not NULL; 31 bytes of it are kept and shown by `hotplugctl slabinfo`
+ * @size: bytes of an object, 1 to 32768
+ * @align: a power of two of at most 4096; 0: 16
+ * @ctor: may be NULL; run once on each object when its slab is built, in the thread that allocates,
+ *	with no lock of the library held.  It may allocate, but not from this cache.
+ *
+ * Objects are handed out as they were freed, so with a constructor they are freed in their
+ * constructed state.
+ *
+ * Context: sleeps.
+ * Return: the cache, or NULL with errno EINVAL or ENOSPC (no more than 215 exist at once).
  */
 struct slabnode_cache *slabnode_cache_create(const char *name, size_t size, size_t align,
 					     void (*ctor)(void *));
-/* -EBUSY while objects of the cache are allocated; -EDEADLK inside a callback of a movable one. */
+
+/**
+ * slabnode_cache_destroy() - ends a cache, which no other thread uses any more.
+ * @cache: may be NULL
+ *
+ * Context: sleeps; of a movable cache: no callback.
+ * Return: 0; -EBUSY while objects of it are allocated, and it is as before; -EDEADLK.
+ */
 int slabnode_cache_destroy(struct slabnode_cache *cache);
-/* An object near the calling thread, or NULL with errno ENOMEM. */
+
+/**
+ * slabnode_cache_alloc() - an object near the calling thread.
+ *
+ * As fast as malloc(), and like it from other nodes, the nearest first, when this one has none.
+ *
+ * Context: any.
+ * Return: the object, or NULL with errno ENOMEM.
+ */
 void *slabnode_cache_alloc(struct slabnode_cache *cache);
-/* An object of this node: NULL with errno as slabnode_malloc_node(). */
+
+/**
+ * slabnode_cache_alloc_node() - an object of one node and no other.
+ *
+ * Context: any.
+ * Return: the object, or NULL with errno as slabnode_malloc_node().
+ */
 void *slabnode_cache_alloc_node(struct slabnode_cache *cache, int node);
-/* object may be NULL.  free() does the same.  errno is kept. */
+
+/**
+ * slabnode_cache_free() - frees an object; free() does the same.
+ * @object: may be NULL; by any thread
+ *
+ * Context: any.
+ * Return: nothing; errno is kept.  What is not an object of this allocator ends the program.
+ */
 void slabnode_cache_free(struct slabnode_cache *cache, void *object);
-/* Gives cached objects and empty slabs back to the system, after asking the objects of a movable
- * cache to leave sparse slabs; bytes given back. */
+
+/**
+ * slabnode_cache_shrink() - gives what the cache does not need back to the system: free objects to
+ * their slabs, empty slabs to the system; objects of a movable cache are asked to leave sparse
+ * slabs first (not in callbacks).
+ *
+ * Context: sleeps.
+ * Return: bytes given back.
+ */
 size_t slabnode_cache_shrink(struct slabnode_cache *cache);
 
 /* --- movable caches ---------------------------------------------------------------------- */
@@ -194,12 +359,18 @@ enum slabnode_answer {
 	SLABNODE_GONE	   /* it was freed without a copy */
 };
 
-/*
- * Phase 1.  `count` objects (at most 64) of one slab, which look allocated.  Pins those that live
- * and can be moved, replaces the others by NULL, and returns what is handed to phase 2 (not NULL),
- * or pins nothing and returns NULL: not now.  Called with the slab's lock held: must be quick, and
- * must not sleep, fork, allocate, free or call the library, nor wait for a lock under which the
- * program does so.
+/**
+ * slabnode_get_fn - phase 1: pins objects.
+ * @count: objects of one slab, at most 64, which look allocated
+ * @objects: in the order of their addresses; those that do not live or cannot be moved are to be
+ *	replaced by NULL
+ * @data: as it was set
+ *
+ * Called with a lock of the library held that allocations and frees of this cache need: must be
+ * quick, and must not sleep, fork, allocate, free or call the library, nor wait for a lock under
+ * which the program does so.
+ *
+ * Return: what is handed to phase 2, not NULL; or NULL, with nothing pinned: not now.
  */
 typedef void *slabnode_get_fn(struct slabnode_cache *cache, unsigned int count, void **objects,
 			      void *data);
@@ -214,17 +385,26 @@ struct slabnode_reclaim {
 	void *token;		       /* what get() returned */
 };
 
-/*
- * Phase 2.  For each object that is not NULL: moves or frees it, or lets go of it, and says which.
- * Called with no lock held, in the thread that changes the node or drains: may allocate, free and
- * take its time (`hotplugctl why` names it).  Requests that change nodes, notifiers or caches'
- * movability get -EDEADLK in it.  The slab hands out nothing meanwhile.
+/**
+ * slabnode_reclaim_fn - phase 2: for each object that is not NULL, moves or frees it, or lets go of
+ * it, and says which.
+ * @request: valid during the call
+ * @data: as it was set
+ *
+ * Called with no lock held, one call at a time, in the thread that changes the node or drains: may
+ * allocate, free and take its time (`hotplugctl why` names it).  The slab hands out nothing
+ * meanwhile.
  */
 typedef void slabnode_reclaim_fn(const struct slabnode_reclaim *request, void *data);
 
-/*
- * Makes a cache movable, or (both functions NULL) no longer so; waits for calls that are under way.
- * -EINVAL (no constructor, one function only), -EDEADLK (inside a callback), -ENOMEM.
+/**
+ * slabnode_cache_set_movable() - makes a cache movable, or (both functions NULL) no longer so.
+ *
+ * Waits for calls that are under way: when it has returned, what was set before does not run any
+ * more.
+ *
+ * Context: no callback.
+ * Return: 0; -EINVAL (no constructor, one function only), -ENOMEM, -EDEADLK.
  */
 int slabnode_cache_set_movable(struct slabnode_cache *cache, slabnode_get_fn *get,
 			       slabnode_reclaim_fn *reclaim, void *data);

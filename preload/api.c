@@ -177,7 +177,7 @@ SN_EXPORT struct slabnode_cache *slabnode_cache_create(const char *name, size_t 
 	int index;
 
 	sn_start();
-	index = sn_cache_create(name, size, align, ctor);
+	index = name == NULL ? -EINVAL : sn_cache_create(name, size, align, ctor);
 	if (index < 0) {
 		errno = -index;
 		return NULL;

@@ -36,11 +36,17 @@ static const struct option long_options[] = {
 	{0},
 };
 
-/* Where the library lies as seen from the wrapper's own directory: build tree, installations. */
-static const char *const places[] = {
-	"../preload/libslabnode.so",
-	SLABNODE_LIBDIR_FROM_BINDIR "/libslabnode.so",
-	"../lib/libslabnode.so",
+/*
+ * Where the library lies as seen from the wrapper's own directory: build tree, installations. The
+ * latter by the name that stays when the library is upgraded; without the headers there is no
+ * other.
+ */
+static const struct place {
+	const char *directory, *name;
+} places[] = {
+	{"../preload", "libslabnode.so"},
+	{SLABNODE_LIBDIR_FROM_BINDIR, SLABNODE_SONAME},
+	{"../lib", SLABNODE_SONAME},
 };
 
 static _Noreturn void give_up(const char *what, const char *name)
@@ -106,15 +112,18 @@ static char *find_library(void)
 
 	own_directory(directory, sizeof(directory));
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		char *path = join(directory, "/", places[i]);
+		char *path = join(directory, "/", places[i].directory);
 		char *real = realpath(path, NULL);
+		char *library = real ? join(real, "/", places[i].name) : NULL;
 
 		free(path);
-		if (real)
-			return real;
+		free(real);
+		if (library && !access(library, R_OK))
+			return library;
+		free(library);
 	}
-	if (!access(SLABNODE_LIBDIR "/libslabnode.so", R_OK))
-		return join(SLABNODE_LIBDIR, "/", "libslabnode.so");
+	if (!access(SLABNODE_LIBDIR "/" SLABNODE_SONAME, R_OK))
+		return join(SLABNODE_LIBDIR, "/", SLABNODE_SONAME);
 	give_up("libslabnode.so is not beside it; name it with --library PATH", NULL);
 }
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
+import xml.etree.ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.environ.get("DOCS_SOURCE", os.path.dirname(os.path.dirname(HERE)))
@@ -201,7 +202,7 @@ def commands():
 def operator_rows():
     """README has two tables with this heading; the operator's is the one in its own section."""
     text = read("README.md")
-    part = re.search(r"^## The operator's commands\n(.*?)(?=^## )", text, re.M | re.S)
+    part = re.search(r"^### The operator's commands\n(.*?)(?=^##+ )", text, re.M | re.S)
     if not part:
         fail("README.md has no section \"The operator's commands\"")
     rows = [[c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -266,6 +267,164 @@ def functions():
         fail(f"slabnode.h: only {len(want)} functions were understood")
     check(compare("function", have, want, "slabnode.h(3)"),
           compare("an item for", described, set(want), "slabnode.h(3)"))
+
+
+def header():
+    """Every function of slabnode.h says what it returns and where it may be called, and describes
+    parameters that it has; slabnode.h(3) names every constant."""
+    text = read("include/slabnode.h")
+    lines, count = [], 0
+    for comment, declared in re.findall(r"/\*\*\n(.*?)\*/\n(.*?);\n", text, re.S):
+        name = re.search(r"(slabnode_\w+)\(", declared).group(1)
+        if declared.startswith("typedef"):
+            continue
+        count += 1
+        if not re.match(rf" \* {name}\(\) - ", comment):
+            lines.append(f"slabnode.h: the comment before {name} is of something else")
+        lines += [f"slabnode.h: {name} lacks {w}" for w in ("Context:", "Return:")
+                  if f"\n * {w} " not in comment]
+        for parameter in re.findall(r"^ \* @(\w+):", comment, re.M):
+            if not re.search(rf"\b{parameter}\b", declared):
+                lines.append(f"slabnode.h: {name} has no parameter {parameter}")
+    declared = len(re.findall(r"^(?!typedef)[\w ]+[ *]slabnode_\w+\(", re.sub(
+        r"/\*.*?\*/", "", text, flags=re.S), re.M))
+    if count != declared:
+        lines.append(f"slabnode.h: {count} of {declared} functions have a comment of their own")
+    page = "\n".join(section("slabnode.h.3", "DESCRIPTION"))
+    short = page.replace("SLABNODE_", "")
+    for body in re.findall(r"^enum slabnode_\w+ \{(.*?)\};", text, re.M | re.S):
+        body = re.sub(r"/\*.*?\*/", "", body, flags=re.S)
+        lines += [f"slabnode.h(3) does not name SLABNODE_{c}" for c in re.findall(r"SLABNODE_(\w+)", body)
+                  if not re.search(rf"\b{c}\b", short)]
+    check(lines)
+
+
+def wrapper():
+    """slabnode-run: its table of options, its help and its page name the same ones; so do those of
+    hotplugctl that are for all commands."""
+    source = read("tools/slabnode-run.c")
+    want = set(re.findall(r'^\t\{"([a-z-]+)", \w+_argument', source, re.M))
+    if len(want) < 8:
+        fail(f"slabnode-run.c: only {sorted(want)} were understood")
+    usage = re.search(r"static _Noreturn void usage\(.*?\n\}", source, re.S).group(0)
+    page = read(f"{MAN}/slabnode-run.1")
+    told = {w for line in page.splitlines() if line.startswith(".It Fl") for w in
+            re.findall(r"Fl -([a-z-]+)", line)}
+    synopsis = set(re.findall(r"^\.Op Fl -([a-z-]+)", page, re.M)) | {"help", "version"}
+    check(compare("option", set(re.findall(r"--([a-z-]+)", usage)), want, "slabnode-run --help"),
+          compare("option", told, want, "slabnode-run(1)"),
+          compare("option", synopsis, want, "the synopsis of slabnode-run(1)"))
+    table = re.search(r"long_options\[\] = \{\n(.*?)\n\};", read("tools/hotplugctl/main.c"), re.S).group(1)
+    every = dict(re.findall(r'\{"([a-z-]+)", \w+_argument, NULL, (?:\'(\w)\'|[^}]*)\}', table))
+    own = {o[2:] for options_of in command_table().values() for o in options_of}
+    page = read(f"{MAN}/hotplugctl.1")
+    lines = [f"hotplugctl(1) does not describe --{name}" for name in every
+             if name not in own and not re.search(rf"^\.It .*Fl -{name}\b", page, re.M)]
+    lines += [f"hotplugctl(1) does not describe -{letter}" for letter in every.values()
+              if letter and not re.search(rf"^\.It .*Fl {letter}\b", page, re.M)]
+    lines += [f"hotplugctl takes --{name}, which no command has" for name in own - set(every)]
+    check(lines)
+
+
+def source_strings(*patterns):
+    """All strings of C sources, adjacent ones joined, what is formatted replaced by an ellipsis."""
+    for pattern in patterns:
+        for path in glob.glob(os.path.join(SOURCE, pattern)):
+            text = read(os.path.relpath(path, SOURCE))
+            text = re.sub(r"/\*.*?\*/|'(\\[^'\n]+|[^'\\\n])'", "", text, flags=re.S)
+            text = re.sub(r'"[ \t\n]+"', "", text)
+            for string in re.findall(r'"((?:[^"\\\n]|\\.)*)"', text):
+                yield re.sub(r"%[-.*#0-9]*(?:ll|l|z)?[a-z]", "…", string.replace('\\"', '"'))
+
+
+def pattern(message):
+    return ".*".join(re.escape(x) for x in message.split("…"))
+
+
+def messages():
+    """Each message in docs/troubleshooting.md is said somewhere, and each reason for which an
+    operation fails, or the library ends a program, is there."""
+    page = read("docs/troubleshooting.md")
+    said = list(source_strings("core/*.c", "preload/*.c", "tools/*.c", "tools/hotplugctl/*.c"))
+    lines, told = [], []
+    for cell in re.findall(r"^\| (`.*?`) \| ", page, re.M):
+        for message in re.findall(r"`([^`]+)`", cell):
+            message = message.removeprefix("slabnode: ")
+            told.append(message)
+            if message.startswith("ERROR: ld.so"):
+                continue
+            parts = [x.strip(" ':;,") for x in message.split("…") if len(x.strip(" ':;,")) > 3]
+            if not any(all(part in text for part in parts) for text in said):
+                lines.append(f"troubleshooting.md: nobody says {message!r}")
+    wanted = 0
+    for path in glob.glob(os.path.join(SOURCE, "core", "*.c")) + [os.path.join(SOURCE, "preload/cxx.c")]:
+        text = read(os.path.relpath(path, SOURCE))
+        if os.path.basename(path) == "lock.c":  # of debug builds
+            continue
+        for call in re.findall(r"(?:sn_result_fail|sn_fatal|fail_busy)\(((?:[^();]|\((?:[^()]|\([^()]*\))*\))*)\)",
+                               text):
+            for string in c_strings(call):
+                parts = [x.strip(" ':(),") for x in re.split(r"%[-.*#0-9]*(?:ll|l|z)?[a-z]", string)]
+                part = max(parts, key=len)
+                if len(part) < 4 or string.startswith(" "):  # a part of another one
+                    continue
+                wanted += 1
+                if not any(part in message or re.search(pattern(message), string) for message in told):
+                    lines.append(f"troubleshooting.md does not tell of {string!r}")
+    if len(told) < 30 or wanted < 30:
+        fail(f"only {len(told)} messages and {wanted} reasons were understood")
+    check(lines)
+
+
+# What is changed in a copy of the tree, and the row that has to notice.
+DIFFERENCES = [
+    ("options", "preload/options.c", '{"SLABNODE_VERBOSE"', '{"SLABNODE_LOUD"'),
+    ("options", "README.md", "| `SLABNODE_ALIEN` |", "| `SLABNODE_ALIENS` |"),
+    ("commands", "tools/hotplugctl/commands.c", '{"drain"', '{"empty"'),
+    ("commands", "docs/man/hotplugctl.1", "Op Fl -rebalance", "Op Fl -balance"),
+    ("exit-codes", "tools/hotplugctl/hotplugctl.h", "EXIT_TIMED_OUT = 6", "EXIT_TIMED_OUT = 7"),
+    ("functions", "include/slabnode.h", "int slabnode_cancel(int node)", "int slabnode_cancel(long node)"),
+    ("header", "include/slabnode.h", " * Return: bytes given back.\n", ""),
+    ("header", "docs/man/slabnode.h.3", "SLABNODE_GONE", "SLABNODE_LOST"),
+    ("messages", "core/offline.c", "no usable node among", "no node among"),
+    ("wrapper", "tools/slabnode-run.c", '{"hardened",', '{"hard",'),
+    ("wrapper", "docs/man/slabnode-run.1", ".It Fl -library", ".It Fl -lib"),
+    ("wrapper", "docs/man/hotplugctl.1", ".It Fl -json", ".It Fl -jason"),
+]
+
+
+def noticed():
+    """These tests notice when page and code differ."""
+    with tempfile.TemporaryDirectory() as copy:
+        for part in ("README.md", "core", "include", "preload", "tools", "docs"):
+            whole = os.path.join(SOURCE, part)
+            if os.path.isdir(whole):
+                shutil.copytree(whole, os.path.join(copy, part))
+            else:
+                shutil.copy(whole, copy)
+        env = dict(os.environ, DOCS_SOURCE=copy)
+
+        def status(row):
+            return subprocess.run([sys.executable, __file__, row], env=env, capture_output=True,
+                                  timeout=60, check=False).returncode
+
+        lines = []
+        for row, path, before, after in DIFFERENCES:
+            path = os.path.join(copy, path)
+            with open(path, encoding="utf-8") as f:
+                text = f.read()
+            if before not in text:
+                lines.append(f"{path} has no {before!r} any more")
+                continue
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text.replace(before, after, 1))
+            if status(row) == 0:
+                lines.append(f"{row} does not notice {before!r} becoming {after!r}")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            if status(row) != 0:
+                lines.append(f"{row} fails on an unchanged copy")
+        check(lines)
 
 
 def faults():
@@ -348,6 +507,37 @@ def links():
     check(lines)
 
 
+def pictures():
+    """Each picture is one, says what it shows to those who cannot see it, and stands in a document."""
+    shown = set()
+    for document in ["README.md", *glob.glob(os.path.join(SOURCE, "docs", "*.md"))]:
+        path = os.path.relpath(os.path.join(SOURCE, document), SOURCE)
+        for label, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", read(path)):
+            if label:
+                shown.add(os.path.normpath(os.path.join(os.path.dirname(path), target)))
+    lines = []
+    files = glob.glob(os.path.join(SOURCE, "docs/pictures/*.svg"))
+    for file in files:
+        name = os.path.relpath(file, SOURCE)
+        try:
+            root = xml.etree.ElementTree.parse(file).getroot()
+        except xml.etree.ElementTree.ParseError as e:
+            lines.append(f"{name}: {e}")
+            continue
+        have = {child.tag.rpartition("}")[2] for child in root if (child.text or "").strip()}
+        if not {"title", "desc"} <= have:
+            lines.append(f"{name} has no title and description")
+        width, height = (float(root.get(k)) for k in ("width", "height"))
+        for text in root.iter("{http://www.w3.org/2000/svg}text"):
+            if not (0 <= float(text.get("x")) <= width and 0 <= float(text.get("y")) <= height):
+                lines.append(f"{name}: {text.text!r} is outside")
+        if name not in shown:
+            lines.append(f"{name} stands in no document with a description")
+    if not files:
+        fail("there are no pictures")
+    check(lines)
+
+
 def figures():
     """The table of figures can be found by whoever fills it."""
     text = read("README.md")
@@ -359,8 +549,9 @@ def figures():
 
 
 ROWS = {"options": options, "options-live": options_live, "commands": commands,
-        "exit-codes": exit_codes, "columns": columns, "functions": functions, "faults": faults,
-        "pages": pages, "links": links, "figures": figures}
+        "exit-codes": exit_codes, "columns": columns, "functions": functions, "header": header,
+        "wrapper": wrapper, "messages": messages, "noticed": noticed,
+        "faults": faults, "pages": pages, "links": links, "pictures": pictures, "figures": figures}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:

@@ -1,105 +1,137 @@
 # bash completion for hotplugctl
 #
-# Words of the command line are completed from the tool's own lists; process and node numbers from
-# what the chosen process answers. A process that does not answer completes nothing.
+# Nothing is listed here: commands, options and columns are what `hotplugctl help` says, processes and
+# nodes what the processes answer. In a synopsis, what stands behind an option tells what it takes:
+# words between bars are completed as they are, PID, SOCKET, FILE, M,... and COLUMN,... by their names.
+# A process that does not answer completes nothing.
 
-_hotplugctl_pids()
+# The synopsis of a command, on one line; of hotplugctl itself without one.
+_hotplugctl_synopsis()
 {
-	hotplugctl list -n -o PID 2>/dev/null | tr -d ' '
+	"$tool" help $command 2>/dev/null | sed '/^$/q' | tr '\n' ' '
 }
 
-# The nodes of the process that the words typed so far select.
-_hotplugctl_nodes()
+_hotplugctl_commands()
 {
-	local -a target=()
-	local i
-
-	for ((i = 1; i < COMP_CWORD; i++)); do
-		case ${COMP_WORDS[i]} in
-		-p | -s) target=("${COMP_WORDS[i]}" "${COMP_WORDS[i + 1]}") ;;
-		esac
-	done
-	hotplugctl "${target[@]}" status -n -o NODE 2>/dev/null | tr -d ' '
-}
-
-_hotplugctl_options()
-{
-	case $1 in
-	offline) echo "--policy --timeout --to --max-stall --whole-process --detach -b" ;;
-	online) echo "--rebalance -b" ;;
-	events) echo "--since --no-follow" ;;
-	storm) echo "--seed --duration --rate --policy --requests --clients" ;;
-	list | status | why | slabinfo | options) echo "-o -n -b" ;;
-	plan | drain | cordon | uncordon | cancel | topology) echo "-b" ;;
-	esac
+	"$tool" help 2>/dev/null | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'
 }
 
 _hotplugctl_columns()
 {
-	case $1 in
-	list) echo "PID COMMAND NODES LIVE CACHED SOCKET" ;;
-	status) echo "PID COMMAND NODE STATE CPUS CAPACITY LIVE CACHED SLABS LARGE LOCAL%" \
-		"RESIDENT ELSEWHERE OTHER HIT MISS FOREIGN FALLBACK" ;;
-	slabinfo) echo "PID COMMAND CACHE NODE ACTIVE NUM SIZE PER FULL PART FREE CPU SHARED ALIEN" ;;
-	options) echo "PID COMMAND NAME TYPE VALUE DEFAULT HELP" ;;
-	why) echo "PID COMMAND CACHE OBJECTS SLABS BYTES" ;;
-	esac
+	"$tool" help $command 2>/dev/null | tr '\n' ' ' | sed -n 's/.*Columns: \([^.]*\)\..*/\1/p'
 }
 
-# The first word that is neither an option nor the value of one.
-_hotplugctl_command()
+_hotplugctl_nodes()
 {
-	local i
+	"$tool" "${target[@]}" status -n -o NODE 2>/dev/null | sort -nu
+}
+
+# The steps of faults, without the errors they fail with.
+_hotplugctl_faults()
+{
+	"$tool" "${target[@]}" fault list 2>/dev/null | sed 's/^note: steps://; s/=[A-Z]*//g'
+	echo off list
+}
+
+# What stands behind an option in the synopsis; fails when the option takes nothing.
+_hotplugctl_value_of()
+{
+	local synopsis pattern
+
+	case $1 in
+	-o | --output) echo "COLUMN,..." && return ;;
+	--pid) set -- -p ;;
+	--socket) set -- -s ;;
+	esac
+	synopsis=$(_hotplugctl_synopsis)
+	pattern="[[ ]$1 ([^] ]+)"
+	[[ $synopsis =~ $pattern && ${BASH_REMATCH[1]} != "|" ]] && echo "${BASH_REMATCH[1]}"
+}
+
+# Reads what was typed before the word: sets command and target.
+_hotplugctl_read()
+{
+	local i option
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
-		case ${COMP_WORDS[i]} in
-		-p | -s | -o | --policy | --timeout | --to | --max-stall | --since | --seed | \
-			--duration | --rate | --requests | --clients) ((i++)) ;;
+		option=${COMP_WORDS[i]}
+		case $option in
+		-p | --pid | -s | --socket)
+			[[ ${COMP_WORDS[i + 1]} == "=" ]] && ((i++))
+			target=("${option/#--[ps]*/-${option:2:1}}" "${COMP_WORDS[++i]}")
+			;;
+		-a | --all) target=(-a) ;;
+		-o | --output) ((i++)) ;;
 		-*) ;;
 		*)
-			echo "${COMP_WORDS[i]}"
+			command=$option
 			return
 			;;
 		esac
 	done
 }
 
+# Words for a list between commas: only its last part is completed.
+_hotplugctl_list()
+{
+	local before=""
+
+	[[ $word == *,* ]] && before=${word%,*},
+	mapfile -t COMPREPLY < <(compgen -P "$before" -W "$*" -- "${word##*,}")
+}
+
+# Completes what a synopsis calls by this name.
+_hotplugctl_complete()
+{
+	case $1 in
+	PID) mapfile -t COMPREPLY < <(compgen -W "$("$tool" list -n -o PID 2>/dev/null)" -- "$word") ;;
+	SOCKET | FILE) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+	N | N...) _hotplugctl_list "$(_hotplugctl_nodes)" ;;
+	M,...) compopt -o nospace && _hotplugctl_list "$(_hotplugctl_nodes)" ;;
+	COLUMN,...) compopt -o nospace && _hotplugctl_list "$(_hotplugctl_columns)" ;;
+	COMMAND) mapfile -t COMPREPLY < <(compgen -W "$(_hotplugctl_commands)" -- "$word") ;;
+	SPEC) mapfile -t COMPREPLY < <(compgen -W "$(_hotplugctl_faults)" -- "$word") ;;
+	P) mapfile -t COMPREPLY < <(compgen -W "strict wait migrate" -- "$word") ;;
+	*[a-z]"|"*) mapfile -t COMPREPLY < <(compgen -W "${1//|/ }" -- "$word") ;;
+	esac
+}
+
+_hotplugctl_options()
+{
+	local -a options=(-p -a -s --json)
+
+	[[ -z $command ]] && options+=(--pid --all --socket --help --version)
+	mapfile -t -O ${#options[@]} options < <(_hotplugctl_synopsis | grep -oE -- '[[ ]--?[a-z-]+' |
+		tr -d '[ ')
+	mapfile -t COMPREPLY < <(compgen -W "${options[*]}" -- "$word" | sort -u)
+}
+
 _hotplugctl()
 {
-	local commands="list status offline online cordon uncordon cancel plan why drain slabinfo
-		topology events storm fault options version help"
-	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command words
+	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} tool command value
+	local -a target=()
 
-	command=$(_hotplugctl_command)
-	case $previous in
-	-p | --pid) words=$(_hotplugctl_pids) ;;
-	-s | --socket)
-		mapfile -t COMPREPLY < <(compgen -f -- "$word")
-		return
-		;;
-	--policy) words="strict wait migrate" ;;
-	--to) words=$(_hotplugctl_nodes) ;;
-	-o) words=$(_hotplugctl_columns "$command") ;;
-	--timeout | --max-stall | --since | --seed | --duration | --rate | --requests | --clients)
-		return
-		;;
-	*)
-		if [[ -z $command ]]; then
-			words="$commands -p -a -s --json --help --version"
-		elif [[ $word == -* ]]; then
-			words="$(_hotplugctl_options "$command") --json"
-		elif [[ $command == help ]]; then
-			words=$commands
-		else
-			case $command in
-			offline | online | cordon | uncordon | cancel | plan | why | drain | slabinfo)
-				words=$(_hotplugctl_nodes)
-				;;
-			esac
-		fi
-		;;
-	esac
-	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+	tool=$(type -P -- "${1/#\~\//$HOME/}") || return
+	# --option=value is three words to bash.
+	if [[ $word == "=" ]]; then
+		word=""
+	elif [[ $previous == "=" ]]; then
+		previous=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	_hotplugctl_read
+	if [[ $previous == -* ]] && value=$(_hotplugctl_value_of "$previous"); then
+		_hotplugctl_complete "$value"
+	elif [[ $word == -* ]]; then
+		_hotplugctl_options
+	elif [[ -z $command ]]; then
+		_hotplugctl_complete COMMAND
+	else
+		# What the command itself takes stands first in its synopsis.
+		value=$(_hotplugctl_synopsis)
+		value=${value#*" $command "}
+		value=${value%% *}
+		_hotplugctl_complete "${value//[][]/}"
+	fi
 }
 
 complete -F _hotplugctl hotplugctl
