@@ -375,7 +375,6 @@ static void free_object(struct sn_thread *self, void *p, unsigned int home, unsi
 		return;
 	}
 	if (home != SN_NODE_INTERNAL && self->internal == 0 && sn_thread_setup(self)) {
-		sn_thread_open(self); /* for the window, which may be younger than the thread */
 		if (push_many(self, cache, &p, 1, home) == 1)
 			return;
 		if (accepted_here(self, home)) {

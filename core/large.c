@@ -149,8 +149,10 @@ static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npag
 	char *tail = span_block(span) + (npages << SN_PAGE_SHIFT);
 
 	allow_huge_pages(tail, len, false);
-	if (!sn_discard_memory(tail, len))
+	if (!sn_discard_memory(tail, len)) {
+		allow_huge_pages(tail, len, true); /* one mapping still */
 		return;
+	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	sn_depopulate(node, tail, len);
 	sn_counter_sub(node->mapped_pages, room - npages);

@@ -318,11 +318,19 @@ static int commit(struct sn_offline *o)
 	return 0;
 }
 
-/* Freed memory that could not be given back (locked) has to move. */
-static bool nothing_cached(const struct sn_node *node)
+/*
+ * Freed memory that could not be given back (locked) has to move.  What somebody tries again to
+ * give back just now may be cached again in a moment: it was counted in before it left the lists.
+ */
+static bool nothing_cached(struct sn_node *node)
 {
-	return sn_counter_read(node->dirty.pages) == 0 &&
-	       sn_counter_read(node->cached_span_pages) == 0;
+	bool nothing;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	nothing = node->dirty.pages == 0 && node->cached_span_pages == 0 &&
+		  atomic_load(&node->releases[0]) == 0 && atomic_load(&node->releases[1]) == 0;
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	return nothing;
 }
 
 /* Steps 4 to 7 for one node whose grace period has passed. */

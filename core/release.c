@@ -3,26 +3,46 @@
  */
 #include "release.h"
 
+#include "callback.h"
+
 static _Atomic uint32_t kept_ever;
+
+/* One waits at a time: two that switch in turn could keep each other waiting. */
+static struct sn_turn waiting;
+
+/* What a begin returns: the count, and the number of forks that this process comes from. */
+static unsigned int turn_now(const struct sn_node *node) SN_REQUIRES(&node->page_lock)
+{
+	return sn_callback_generation() << 1 | node->release_turn;
+}
 
 unsigned int sn_release_begin(struct sn_node *node)
 {
-	unsigned int turn = node->release_turn;
+	unsigned int turn = turn_now(node);
 
-	if (!SN_HOTPLUG)
-		return 0;
-	atomic_fetch_add(&node->releases[turn], 1);
+	if (SN_HOTPLUG)
+		atomic_fetch_add(&node->releases[turn & 1], 1);
 	return turn;
+}
+
+/* Pages of a node in service that was never away are on no other node, where a ledger knows. */
+static bool matters(struct sn_node *node)
+{
+	return !sn_placement->simulated || !sn_node_in_service(node) ||
+	       sn_counter_read(node->displaced);
 }
 
 void sn_release_end(struct sn_node *node, unsigned int turn, bool kept)
 {
 	if (!SN_HOTPLUG)
 		return;
-	if (kept)
+	if (kept && matters(node))
 		atomic_fetch_add(&kept_ever, 1);
-	if (atomic_fetch_sub(&node->releases[turn], 1) == 1 && !sn_node_in_service(node))
-		sn_futex_wake(&node->releases[turn], INT32_MAX);
+	/* In a child of a fork out of a signal handler it is counted no more. */
+	if (turn >> 1 != sn_callback_generation())
+		return;
+	if (atomic_fetch_sub(&node->releases[turn & 1], 1) == 1 && !sn_node_in_service(node))
+		sn_futex_wake(&node->releases[turn & 1], INT32_MAX);
 }
 
 static void await(struct sn_node *node, unsigned int turn)
@@ -51,9 +71,11 @@ static void await_node(struct sn_node *node) SN_EXCLUDES(&node->page_lock)
 
 void sn_releases_await(void)
 {
+	sn_turn_take(&waiting);
 	await_node(sn_nodes[SN_NODE_INTERNAL]);
 	for_each_node(n)
 		await_node(sn_nodes[n]);
+	sn_turn_give(&waiting);
 }
 
 uint32_t sn_releases_kept(void)
@@ -63,6 +85,7 @@ uint32_t sn_releases_kept(void)
 
 void sn_releases_fork_child(void)
 {
+	atomic_store(&waiting.word, 0);
 	for (unsigned int turn = 0; turn < 2; turn++) {
 		atomic_store(&sn_nodes[SN_NODE_INTERNAL]->releases[turn], 0);
 		for_each_node(n)

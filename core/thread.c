@@ -8,10 +8,7 @@
 #include "rseq.h"
 #include "sites.h"
 
-/* No address that can be read lies within a window behind the middle of the address space. */
-#define GATE_FREE_SHUT ((uintptr_t)1 << 63)
-
-_Thread_local struct sn_thread sn_self SN_TLS = {.gate_free = GATE_FREE_SHUT};
+_Thread_local struct sn_thread sn_self SN_TLS;
 unsigned int sn_thread_preferred;
 
 static _Atomic uint32_t next_shard;
@@ -24,22 +21,20 @@ static bool fast_allowed(const struct sn_thread *self)
 }
 
 /* The signal fences: a handler between two of these stores may allocate. */
-void sn_thread_open(struct sn_thread *self)
+static void gates_open(struct sn_thread *self)
 {
-	uintptr_t window = sn_counter_read(sn_window);
-
 	if (!fast_allowed(self))
 		return;
 	self->fast = self->words;
 	atomic_signal_fence(memory_order_seq_cst);
 	self->gate_malloc = SN_SMALL_MAX + 1;
-	self->gate_free = window != 0 ? window : GATE_FREE_SHUT;
+	self->gate_free = SN_WINDOW_SEGS;
 }
 
 static void gates_shut(struct sn_thread *self)
 {
 	self->gate_malloc = 0;
-	self->gate_free = GATE_FREE_SHUT;
+	self->gate_free = 0;
 	atomic_signal_fence(memory_order_seq_cst);
 	self->fast = NULL;
 }
@@ -54,7 +49,7 @@ void sn_internal_enter(void)
 void sn_internal_leave(void)
 {
 	sn_self.internal--;
-	sn_thread_open(&sn_self);
+	gates_open(&sn_self);
 }
 
 unsigned int sn_internal_suspend(void)
@@ -62,7 +57,7 @@ unsigned int sn_internal_suspend(void)
 	unsigned int depth = sn_self.internal;
 
 	sn_self.internal = 0;
-	sn_thread_open(&sn_self);
+	gates_open(&sn_self);
 	return depth;
 }
 
@@ -85,7 +80,7 @@ static void use_set(struct sn_thread *self, unsigned int set)
 	self->words = words;
 	self->own = NULL;
 	self->ready = 1;
-	sn_thread_open(self);
+	gates_open(self);
 }
 
 /* On real nodes a thread's home follows its CPU; in simulation it is given one to keep. */

@@ -11,10 +11,10 @@
 
 struct sn_thread {
 	/* The gates of the fast paths, in comparisons that malloc and free make anyway: sizes from
-	 * here on, and addresses that do not lie in the window that begins here, take the slow one.
-	 * They are open only while fast is set. */
+	 * here on, and addresses of segments of these numbers on, take the slow one.  They are open
+	 * only while fast is set. */
 	size_t gate_malloc;
-	uintptr_t gate_free;
+	size_t gate_free;
 	void *const *fast;    /* words for the sequences; NULL sends every call to the slow path:
 				 not yet set up, locked mode, or inside the library itself */
 	void *const *words;   /* the thread's set, in either mode */
@@ -42,8 +42,6 @@ unsigned int sn_internal_suspend(void);
 void sn_internal_resume(unsigned int depth);
 /* Gives the thread its home; false while the library is not started. Slow path. */
 bool sn_thread_setup(struct sn_thread *self);
-/* Opens the gates of the fast paths where the thread may use them. */
-void sn_thread_open(struct sn_thread *self);
 /* The thread's home becomes `node` (its preferred node), or its CPU's again (SN_NODE_NONE). */
 int sn_thread_prefer(unsigned int node);
 /* The home node of the calling thread now. */

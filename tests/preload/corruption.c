@@ -125,6 +125,12 @@ static void do_high(void)
 	free(announce((void *)0xffffffffffffff00UL));
 }
 
+/* The middle of all addresses: no wrap of a subtraction may make a valid one of it. */
+static void do_half(void)
+{
+	free(announce((void *)0x8000000000000010UL));
+}
+
 static void do_realloc(void)
 {
 	static char buf[4096] __attribute__((aligned(64)));
@@ -211,6 +217,7 @@ MUST(foreign_static)
 MUST(foreign_unmapped)
 MUST(foreign_low)
 MUST(foreign_high)
+MUST(foreign_half)
 MUST(foreign_realloc)
 MUST(foreign_thread)
 MAY(beyond)
@@ -226,19 +233,13 @@ MAY(double_large)
 	}
 
 static const struct row rows[] = {
-	PAIR(foreign_stack, do_stack),
-	PAIR(foreign_mmap, do_mmap),
-	PAIR(foreign_static, do_static),
-	PAIR(foreign_unmapped, do_unmapped),
-	PAIR(foreign_low, do_low),
-	PAIR(foreign_high, do_high),
-	PAIR(foreign_realloc, do_realloc),
-	PAIR(foreign_thread, do_thread),
-	PAIR(beyond, do_beyond),
-	PAIR(middle_small, do_middle_small),
-	PAIR(middle_large, do_middle_large),
-	PAIR(double_small, do_double_small),
-	PAIR(double_large, do_double_large),
+	PAIR(foreign_stack, do_stack),	     PAIR(foreign_mmap, do_mmap),
+	PAIR(foreign_static, do_static),     PAIR(foreign_unmapped, do_unmapped),
+	PAIR(foreign_low, do_low),	     PAIR(foreign_high, do_high),
+	PAIR(foreign_half, do_half),	     PAIR(foreign_realloc, do_realloc),
+	PAIR(foreign_thread, do_thread),     PAIR(beyond, do_beyond),
+	PAIR(middle_small, do_middle_small), PAIR(middle_large, do_middle_large),
+	PAIR(double_small, do_double_small), PAIR(double_large, do_double_large),
 };
 
 int main(int argc, char **argv)
