@@ -280,6 +280,13 @@ static void unit_move_shared(struct unit *unit, int os_target)
 		atomic_store(&can.move_all, false);
 }
 
+static void unit_no_room(struct unit *unit)
+{
+	for (size_t i = 0; i < unit->nr; i++)
+		if (unit->status[i] == NOT_SET)
+			unit->status[i] = -ENOMEM;
+}
+
 static void unit_count(const struct unit *unit, int os_target, struct sn_move_result *result)
 {
 	for (size_t i = 0; i < unit->nr; i++) {
@@ -316,9 +323,10 @@ static int move_unit(struct unit *unit, int os_target, struct sn_move_result *re
 		errno = -error;
 		return move_refused();
 	}
-	if (error == -ENOMEM) /* for the call's own needs: the pages may move another time */
-		error = 0;
-	if (error != 0)
+	if (error ==
+	    -ENOMEM) /* the call stops at the first page for which the target has no room */
+		unit_no_room(unit);
+	else if (error != 0)
 		return error;
 	unit_move_shared(unit, os_target);
 	error = ask(unit->page, unit->nr, unit->where);
