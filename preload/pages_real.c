@@ -10,6 +10,8 @@
  *	strict		MPOL_BIND to the own node only
  *	none		first touch, no NUMA calls
  *
+ * The allocator's own structures are bound to the mask, first touch deciding among its nodes.
+ *
  * When the own node is not in the mask it is leaving or has left: then it is MPOL_BIND over the
  * mask in every case (an offline is an explicit order, strict placement or not), with the
  * nearest node of the mask as home where homes exist.  MPOL_F_STATIC_NODES keeps the numbers what
@@ -164,12 +166,13 @@ static int bind_range(void *addr, size_t len, unsigned int node, const struct sn
 
 	if (!atomic_load_explicit(&can.bind, memory_order_relaxed))
 		return 0;
-	if (!is_known(node))
-		return -EINVAL;
 	to_os_mask(allowed, &mask);
-	if (nearest(node, &mask) == SN_NODE_NONE)
+	if (node == SN_NODE_INTERNAL)
+		error = set_policy(addr, len, MPOL_BIND, &mask);
+	else if (!is_known(node) || nearest(node, &mask) == SN_NODE_NONE)
 		return -EINVAL;
-	error = bind_by_wish(addr, len, node, &mask);
+	else
+		error = bind_by_wish(addr, len, node, &mask);
 	if (is_refusal(-error)) {
 		atomic_store(&can.bind, false);
 		refuse("mbind", -error);
