@@ -16,6 +16,7 @@ static struct {
 	struct sn_lock lock SN_RANKED(meta);
 	char *next SN_GUARDED_BY(&lock); /* the current chunk */
 	char *end SN_GUARDED_BY(&lock);
+	void (*follower)(void *addr, size_t len) SN_GUARDED_BY(&lock);
 	_Atomic size_t bytes;
 } meta = {.next = static_area, .end = static_area + STATIC_AREA};
 
@@ -35,6 +36,8 @@ static void remember(void *addr, size_t len) SN_REQUIRES(&meta.lock)
 	stretch[i].addr = addr;
 	stretch[i].len = len;
 	atomic_store_explicit(&nr_stretches, i + 1, memory_order_release);
+	if (meta.follower != NULL)
+		meta.follower(addr, len);
 }
 
 bool sn_meta_stretch(unsigned int i, void **addr, size_t *len)
@@ -49,6 +52,18 @@ bool sn_meta_stretch(unsigned int i, void **addr, size_t *len)
 	*addr = stretch[i - 1].addr;
 	*len = stretch[i - 1].len;
 	return true;
+}
+
+void sn_meta_follow(void (*fn)(void *addr, size_t len))
+{
+	void *addr;
+	size_t len;
+
+	sn_lock_acquire(&meta.lock, SN_RANK_META);
+	meta.follower = fn;
+	for (unsigned int i = 0; sn_meta_stretch(i, &addr, &len); i++)
+		fn(addr, len);
+	sn_lock_release(&meta.lock, SN_RANK_META);
 }
 
 /* Page-aligned zero pages of their own; NULL when refused. */

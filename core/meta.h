@@ -15,6 +15,10 @@
 void *sn_meta_alloc(size_t size, size_t align);
 /* The i-th stretch of address space that metadata lies in; false: no more. */
 bool sn_meta_stretch(unsigned int i, void **addr, size_t *len);
+/* Calls fn for every stretch that there is, and for each that is added later, at once: under the
+ * lock that adds them, of rank SN_RANK_META, so that of two calls for a stretch the later one knows
+ * more. */
+void sn_meta_follow(void (*fn)(void *addr, size_t len));
 /* Bytes handed out so far. */
 size_t sn_meta_bytes(void);
 

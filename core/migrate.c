@@ -49,7 +49,7 @@ void sn_migrate_await_batches(struct sn_node *node)
 static unsigned int choose_target(const struct sn_migration *m, size_t bytes)
 {
 	for (const uint8_t *order = m->order; *order != 0; order++) {
-		if (!sn_mask_has(&m->to, *order))
+		if (!sn_mask_has(&m->to, *order) || sn_mask_has(&m->full, *order))
 			continue;
 		if (sn_placement->room != NULL && sn_placement->room(*order) < bytes)
 			continue;
@@ -137,43 +137,75 @@ static void end_guests(const struct sn_migration *m)
 	atomic_fetch_sub(&guests_moving, 1);
 }
 
-/* Pages that are all to move, `here` of them, or absent. */
-static void move_stretch(struct sn_migration *m, char *addr, size_t npages, size_t here)
+/* Adds up what became of a stretch; pages for which the target had no room do not count yet. */
+static void add_result(struct sn_migration *m, const struct sn_move_result *result)
+{
+	m->moved.moved += result->moved;
+	m->moved.absent += result->absent;
+	m->moved.busy += result->busy;
+	m->moved.shared += result->shared;
+	m->moved.failed += result->failed;
+	if (result->last_error != 0)
+		m->moved.last_error = result->last_error;
+}
+
+/*
+ * Pages that are all to move, `here` of them, or absent.  False: not all had room on the target,
+ * which is known to be full now, whatever it said of its free memory (a kernel keeps some of that
+ * back): the rest goes to the next one.
+ */
+static bool move_stretch(struct sn_migration *m, char *addr, size_t npages, size_t here)
 {
 	unsigned int target = choose_target(m, here << SN_PAGE_SHIFT);
+	struct sn_move_result result = {0};
 	bool guests;
 
 	if (target == SN_NODE_NONE) {
 		m->moved.no_room += here;
 		m->moved.last_error = ENOMEM;
-		return;
+		return true;
 	}
 	guests = m->segment != NULL && m->home != m->node && m->home->index != SN_NODE_INTERNAL;
 	if (guests)
 		begin_guests(m);
-	m->error = sn_placement->move(addr, npages << SN_PAGE_SHIFT, target, &m->moved);
+	m->error = sn_placement->move(addr, npages << SN_PAGE_SHIFT, target, &result);
 	SN_PROBE(move, m->node->os_number, sn_nodes[target]->os_number, here, m->error);
 	if (guests)
 		end_guests(m);
 	end_batch(sn_nodes[target]);
+	if (result.no_room > 0) {
+		sn_mask_add(&m->full, target);
+		m->moved.moved += result.moved;
+		return false;
+	}
+	add_result(m, &result);
+	return true;
 }
 
 /* What is at home, or a guest of a third node, stays: a batch of another node's range is a mixture
- * once that node was away. */
-static void move_batch(struct sn_migration *m, char *addr, size_t npages)
+ * once that node was away.  False: look again, a target turned out to be full. */
+static bool move_stretches(struct sn_migration *m, char *addr, size_t npages)
 {
 	int where[UNIT_PAGES];
 
 	if (!look_at(m, addr, npages, where))
-		return;
+		return true;
 	for (size_t i = 0, end; i < npages && m->error == 0; i = end + 1) {
 		size_t here = 0;
 
 		for (end = i; end < npages && (where[end] <= 0 || is_to_move(m, where[end])); end++)
 			here += where[end] > 0;
-		if (here > 0)
-			move_stretch(m, addr + (i << SN_PAGE_SHIFT), end - i, here);
+		if (here > 0 && !move_stretch(m, addr + (i << SN_PAGE_SHIFT), end - i, here))
+			return false;
 	}
+	return true;
+}
+
+/* Each look more is for one target less. */
+static void move_batch(struct sn_migration *m, char *addr, size_t npages)
+{
+	while (!move_stretches(m, addr, npages) && m->error == 0)
+		;
 }
 
 /* Moves [addr, addr + npages) in batches that keep to the wanted stall. */

@@ -11,6 +11,7 @@ struct sn_migration {
 	struct sn_node *node;	 /* whose ranges are moved */
 	unsigned int from;	 /* pages found here are moved: node itself, or anywhere (0) */
 	struct sn_nodemask to;	 /* targets */
+	struct sn_nodemask full; /* those that turned out to have no room, in this pass */
 	const uint8_t *order;	 /* the order in which targets are filled; 0 ends */
 	struct sn_pace *pace;	 /* of the batches */
 	bool metadata_only;	 /* of the node itself just the headers of segments */

@@ -66,7 +66,8 @@ struct sn_placement {
 	/* The pages have been given back to the system. */
 	void (*depopulate)(void *addr, size_t len, unsigned int node);
 	/* Sets the memory policy of a whole reserved range of `node`: its own node first among
-	 * `allowed` (which lacks nodes that are leaving). */
+	 * `allowed` (which lacks nodes that are leaving).  SN_NODE_INTERNAL, on real nodes: of
+	 * memory that has no own node. */
 	int (*bind_range)(void *addr, size_t len, unsigned int node,
 			  const struct sn_nodemask *allowed);
 	/* Moves the pages of [addr, addr+len) to `target`, addresses unchanged. Adds to *result.

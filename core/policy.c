@@ -215,7 +215,7 @@ static int judge_pass(struct sn_offline *o, const struct sn_migration *m, uint64
  * nodes' ranges, which lie there since those nodes were away. */
 int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 {
-	uint64_t give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
+	uint64_t give_up = 0;
 	struct sn_migration m;
 	size_t moved = 0;
 	bool guests_gone = true; /* they left before the acknowledgement; the proof shall tell */
@@ -235,6 +235,9 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 		o->result->proof_ms = (double)m.proof_ns / 1e6;
 		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
 			return 0; /* nothing lives here, and nobody can move anything */
+		/* However long the first pass took: the time is for what did not move in it. */
+		if (give_up == 0)
+			give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
 		error = judge_pass(o, &m, give_up);
 		if (error == 0)
 			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;

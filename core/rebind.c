@@ -5,6 +5,7 @@
 
 #include "core.h"
 #include "large.h"
+#include "meta.h"
 #include "migrate.h"
 #include "pace.h"
 #include "segment.h"
@@ -26,7 +27,8 @@ static int try_bind(struct sn_node *node, void *addr, size_t len, const struct s
 {
 	int error = 0;
 
-	if (sn_placement->bind_range == NULL || node->index == SN_NODE_INTERNAL)
+	if (sn_placement->bind_range == NULL ||
+	    (node->index == SN_NODE_INTERNAL && sn_placement->simulated))
 		return 0;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		error = sn_placement->bind_range(addr, len, node->index, allowed);
@@ -68,6 +70,27 @@ static int bind_node(struct sn_node *node, const struct sn_nodemask *allowed)
 	return error;
 }
 
+static void bind_stretch(void *addr, size_t len)
+{
+	struct sn_nodemask allowed;
+
+	sn_node_policy_mask(&allowed);
+	sn_placement->bind_range(addr, len, SN_NODE_INTERNAL, &allowed);
+}
+
+/* Masks are published before this: a stretch that is added meanwhile finds the new ones. */
+static void bind_metadata(const struct sn_nodemask *allowed)
+{
+	struct sn_node *node = sn_nodes[SN_NODE_INTERNAL];
+
+	if (sn_placement->simulated)
+		return;
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	bind_node(node, allowed);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	sn_meta_follow(bind_stretch);
+}
+
 static void note_outcome(int error) SN_REQUIRES(&sn_lifecycle_lock)
 {
 	int before = atomic_exchange(&failed, error);
@@ -100,6 +123,7 @@ uint64_t sn_rebind_ranges(const struct sn_nodemask *allowed)
 		sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 		error = worse(error, e);
 	}
+	bind_metadata(allowed);
 	note_outcome(error);
 	return longest;
 }

@@ -8,6 +8,11 @@
  * again, and what was placed meanwhile counts as displaced.  A new range without a policy would
  * take pages from anywhere, and is not used.
  *
+ * The allocator's own structures have no node of their own: from the first transition on they have
+ * a policy over all nodes that are in service.  Without one, pages that had left would return: NUMA
+ * balancing moves them to who uses them, and so does the first touch of new ones.  Nothing depends
+ * on it for anybody's objects, so a policy that cannot be set there is no failure.
+ *
  * Where the system refuses policies as such (a container, a filter), nothing can be promised about
  * physical places, and nothing is refused for that: pages lie where they are first touched, as the
  * placement says of itself.  The reaper tries again there, too.

@@ -140,6 +140,15 @@ static struct sn_range *range_add(struct sn_node *node, size_t count) SN_REQUIRE
 	return range;
 }
 
+bool sn_in_range(uintptr_t addr)
+{
+	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++)
+		for (struct sn_range *r = sn_first_range(sn_nodes[n]); r != NULL; r = r->next)
+			if (addr - (uintptr_t)r->base < r->nr_segments << SN_SEG_SHIFT)
+				return true;
+	return false;
+}
+
 /* Position of `count` consecutive unused segments, or nr_segments. */
 static size_t find_unused(const struct sn_range *range, size_t count)
 {

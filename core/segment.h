@@ -161,6 +161,9 @@ struct sn_range {
 	uint8_t used[]; /* by segment */
 };
 
+/* Whether an address lies in a range of any node.  Takes no lock. */
+bool sn_in_range(uintptr_t addr);
+
 /* The list as readers without page_lock see it. */
 static inline struct sn_range *sn_first_range(const struct sn_node *node)
 {

@@ -215,6 +215,7 @@ void sn_topology_start(void)
 		.meta_alloc = module_meta_alloc,
 		.warn = sn_warn_once,
 		.window_base = module_window,
+		.in_range = sn_in_range,
 		.fault_hook = &sn_fault_hook,
 	};
 	bool found = false;

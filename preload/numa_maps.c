@@ -14,8 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW_SIZE ((uintptr_t)1 << 44)
-#define FRESH_NS    100000000ll
+#define FRESH_NS 100000000ll
 
 const char *numa_sysfs_nodes = "/sys/devices/system/node";
 
@@ -31,7 +30,7 @@ struct parser {
 	char word[64]; /* longer words are of no interest and are cut */
 	size_t len;
 	unsigned int words;
-	bool in_window;
+	bool in_range;
 	size_t page_kb;
 	size_t pages[SN_MAX_NODES + 1];
 	size_t resident[SN_MAX_NODES + 1], other[SN_MAX_NODES + 1];
@@ -71,9 +70,7 @@ static void end_word(struct parser *p)
 	p->word[p->len] = '\0';
 	p->len = 0;
 	if (p->words++ == 0) {
-		uintptr_t base = numa_state.window_base != NULL ? numa_state.window_base() : 0;
-
-		p->in_window = base != 0 && parse_hex(p->word) - base < WINDOW_SIZE;
+		p->in_range = numa_state.in_range(parse_hex(p->word));
 	} else if (strncmp(p->word, size, sizeof(size) - 1) == 0) {
 		if (parse_decimal(p->word + sizeof(size) - 1, &count) != NULL)
 			p->page_kb = count;
@@ -88,7 +85,7 @@ static void end_word(struct parser *p)
 
 static void end_line(struct parser *p)
 {
-	size_t *sum = p->in_window ? p->resident : p->other;
+	size_t *sum = p->in_range ? p->resident : p->other;
 
 	end_word(p);
 	for (unsigned int n = 0; n <= SN_MAX_NODES; n++)
@@ -96,7 +93,7 @@ static void end_line(struct parser *p)
 	memset(p->pages, 0, sizeof(p->pages));
 	p->page_kb = SN_PAGE_SIZE >> 10;
 	p->words = 0;
-	p->in_window = false;
+	p->in_range = false;
 }
 
 static void parse(struct parser *p, const char *text, size_t len)

@@ -221,7 +221,7 @@ static int discover(const struct sn_module_args *args, struct sn_topology *topol
 	memset(topology, 0, sizeof(*topology));
 	numa_maps_forget();
 	numa_state.first_index = args->first_index;
-	numa_state.window_base = args->window_base;
+	numa_state.in_range = args->in_range;
 	numa_state.wish = parse_wish(args->placement);
 	/* Negative also where the system calls are refused; sysfs can be read all the same. */
 	if (numa_available() < 0 && errno != EPERM) {

@@ -52,7 +52,7 @@ struct numa_state {
 	size_t nr_cpus;
 	enum numa_wish wish;
 	struct numa_policy start; /* of the first thread at the start */
-	uintptr_t (*window_base)(void);
+	bool (*in_range)(uintptr_t addr);
 };
 
 extern struct numa_state numa_state;

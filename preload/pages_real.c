@@ -10,6 +10,8 @@
  *	strict		MPOL_BIND to the own node only
  *	none		first touch, no NUMA calls
  *
+ * The allocator's own structures are bound to the mask, first touch deciding among its nodes.
+ *
  * When the own node is not in the mask it is leaving or has left: then it is MPOL_BIND over the
  * mask in every case (an offline is an explicit order, strict placement or not), with the
  * nearest node of the mask as home where homes exist.  MPOL_F_STATIC_NODES keeps the numbers what
@@ -164,12 +166,13 @@ static int bind_range(void *addr, size_t len, unsigned int node, const struct sn
 
 	if (!atomic_load_explicit(&can.bind, memory_order_relaxed))
 		return 0;
-	if (!is_known(node))
-		return -EINVAL;
 	to_os_mask(allowed, &mask);
-	if (nearest(node, &mask) == SN_NODE_NONE)
+	if (node == SN_NODE_INTERNAL)
+		error = set_policy(addr, len, MPOL_BIND, &mask);
+	else if (!is_known(node) || nearest(node, &mask) == SN_NODE_NONE)
 		return -EINVAL;
-	error = bind_by_wish(addr, len, node, &mask);
+	else
+		error = bind_by_wish(addr, len, node, &mask);
 	if (is_refusal(-error)) {
 		atomic_store(&can.bind, false);
 		refuse("mbind", -error);
@@ -280,6 +283,13 @@ static void unit_move_shared(struct unit *unit, int os_target)
 		atomic_store(&can.move_all, false);
 }
 
+static void unit_no_room(struct unit *unit)
+{
+	for (size_t i = 0; i < unit->nr; i++)
+		if (unit->status[i] == NOT_SET)
+			unit->status[i] = -ENOMEM;
+}
+
 static void unit_count(const struct unit *unit, int os_target, struct sn_move_result *result)
 {
 	for (size_t i = 0; i < unit->nr; i++) {
@@ -316,9 +326,10 @@ static int move_unit(struct unit *unit, int os_target, struct sn_move_result *re
 		errno = -error;
 		return move_refused();
 	}
-	if (error == -ENOMEM) /* for the call's own needs: the pages may move another time */
-		error = 0;
-	if (error != 0)
+	if (error ==
+	    -ENOMEM) /* the call stops at the first page for which the target has no room */
+		unit_no_room(unit);
+	else if (error != 0)
 		return error;
 	unit_move_shared(unit, os_target);
 	error = ask(unit->page, unit->nr, unit->where);

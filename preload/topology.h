@@ -13,7 +13,7 @@
 #include "../core/fault.h"
 #include "../core/placement.h"
 
-#define SN_MODULE_VERSION 2
+#define SN_MODULE_VERSION 3
 
 struct sn_topology_node {
 	int os_number;
@@ -48,6 +48,8 @@ struct sn_module_args {
 	void (*warn)(const char *key, const char *message);
 	/* The window of addresses in which all ranges lie: set before the first populate. */
 	uintptr_t (*window_base)(void);
+	/* Whether an address lies in a range of some node; at any time, from any thread. */
+	bool (*in_range)(uintptr_t addr);
 	/* The core's sn_fault_hook, for a module that injects faults. */
 	int (**fault_hook)(enum sn_fault_point point);
 };

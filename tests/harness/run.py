@@ -36,7 +36,7 @@ OUTPUT_LINES = 60
 # Every one of these must have rows: a suite that got lost on the way is a failure.
 SUITES = ["api", "startup", "fork", "threads", "limits", "corruption", "programs", "tools",
           "lifecycle", "races", "unit", "symbols", "docs", "locks", "fastpath", "model", "bench",
-          "install"]
+          "install", "vm"]
 
 # The ways to run a program under the library. `none` is for testing the tests: no library at all.
 MODES = {
@@ -69,6 +69,7 @@ class Row:
         self.stdout = keys.get("stdout")
         self.stderr = keys.get("stderr")
         self.cwd = keys.get("cwd")
+        self.reports = keys.get("reports", False)
 
 
 class Problem(Exception):
@@ -82,7 +83,7 @@ def level_of(*levels):
 # --- the list of cases ---------------------------------------------------------------------------
 
 GROUP_KEYS = {"suite", "name", "run", "args", "level", "modes", "rows", "wrap", "preload", "env",
-              "timeout", "serial", "needs", "stdout", "stderr", "listed"}
+              "timeout", "serial", "needs", "stdout", "stderr", "listed", "reports"}
 ROW_KEYS = {"name", "argument", "level", "timeout", "serial", "needs", "modes", "env", "stdout", "stderr"}
 
 
@@ -111,7 +112,7 @@ def group_cases(group, where):
         merged.update(keys)
         row = Row(argv=group["run"] + [keys.get("argument", keys["name"])] + group.get("args", []),
                   **{k: merged[k] for k in ("wrap", "preload", "env", "timeout", "serial", "needs",
-                                            "stdout", "stderr") if k in merged})
+                                            "stdout", "stderr", "reports") if k in merged})
         for mode, level in mode_levels(merged.get("modes"), row.wrap).items():
             yield Case(group["suite"], f"{base}/{keys['name']}", mode,
                        level_of(level, merged.get("level", "default")), row)
@@ -306,6 +307,27 @@ def run_case(case, paths, rundir):
     return Result("fail" if note else "ok", seconds, note, out + err)
 
 
+def reported(case, result):
+    """The cases of a row that reports test by test, else the row itself.
+
+    Whatever the row did wrong beside is a case as well: that it died before its last test."""
+    if not case.row or not case.row.reports or result.status == "skip":
+        return [(case, result)]
+    out = []
+    blocks = re.split(r"^(?=test )", result.output, flags=re.M)
+    for block in blocks:
+        m = re.match(r"test (\S+) (ok|fail|skip) (\S+) ?(.*)\n?((?:.*\n?)*)", block)
+        if m:
+            note = m[4] if m[2] != "ok" else None
+            out.append((case._replace(name=f"{case.name}/{m[1]}"),
+                        Result(m[2], float(m[3]), note or None, m[5])))
+    if not out and result.status == "ok":
+        result = result._replace(status="fail", note="it reported no test")
+    if not out or (result.status == "fail" and not any(r.status == "fail" for _, r in out)):
+        out.append((case, result))
+    return out
+
+
 class Tally:
     """Prints each case as it ends and keeps the count."""
 
@@ -314,6 +336,10 @@ class Tally:
         self.failed = []
         self.skips = collections.Counter()
         self.lock = threading.Lock()
+
+    def add_row(self, case, result):
+        for one, its_result in reported(case, result):
+            self.add(one, its_result)
 
     def add(self, case, result):
         label = f"{case.name}" + (f" [{case.mode}]" if case.mode != "-" else "")
@@ -347,10 +373,10 @@ def run_all(cases, paths, jobs, tally):
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             waiting = {pool.submit(run_case, c, paths, rundir): c for c in side_by_side}
             for done in concurrent.futures.as_completed(waiting):
-                tally.add(waiting[done], done.result())
+                tally.add_row(waiting[done], done.result())
         for case in cases:
             if case.row.serial:
-                tally.add(case, run_case(case, paths, rundir))
+                tally.add_row(case, run_case(case, paths, rundir))
     finally:
         shutil.rmtree(rundir, ignore_errors=True)
 

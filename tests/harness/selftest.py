@@ -70,7 +70,31 @@ def levels():
         sys.exit(1)
 
 
-ROWS = {"statuses": statuses, "timeouts": timeouts, "expectations": expectations, "levels": levels}
+def reports():
+    """Each test that a row tells of is a case, and what went wrong beside them is one."""
+    def told(command):
+        row = run.Row(argv=["sh", "-c", command], wrap="plain", reports=True)
+        case = run.Case("self", "self/row", "-", "quick", row)
+        got = run.run_case(case, run.Paths("/nonexistent"), "/tmp")
+        return [(c.name, r.status, r.note, r.output) for c, r in run.reported(case, got)]
+
+    both = "echo 'test a ok 1 fine'; echo 'test b skip 0 no reason'; "
+    two = [("self/row/a", "ok", None, ""), ("self/row/b", "skip", "no reason", "")]
+    for command, want in (
+            (both, two),
+            (both + "echo 'test c fail 2 wrong'; echo more; exit 1",
+             two + [("self/row/c", "fail", "wrong", "more\n")]),
+            (both + "exit 1", two + [("self/row", "fail", "exit status 1")]),
+            ("true", [("self/row", "fail", "it reported no test")]),
+            ("echo 'skip: why'; exit 77", [("self/row", "skip", "why")])):
+        got = told(command)
+        if [g[:len(w)] for g, w in zip(got, want)] != want or len(got) != len(want):
+            print(f"{command}: got {got}, expected {want}")
+            sys.exit(1)
+
+
+ROWS = {"statuses": statuses, "timeouts": timeouts, "expectations": expectations, "levels": levels,
+        "reports": reports}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:

@@ -51,6 +51,11 @@ static inline uintptr_t test_window_base(void)
 	return (uintptr_t)window;
 }
 
+static inline bool test_in_range(uintptr_t addr)
+{
+	return addr - (uintptr_t)window < 64 * MIB;
+}
+
 static inline struct sn_module_args test_args(const char *description, const char *capacity)
 {
 	struct sn_module_args args = {
@@ -61,6 +66,7 @@ static inline struct sn_module_args test_args(const char *description, const cha
 		.meta_alloc = test_meta_alloc,
 		.warn = test_warn,
 		.window_base = test_window_base,
+		.in_range = test_in_range,
 		.fault_hook = &fault_hook,
 	};
 

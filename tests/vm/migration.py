@@ -1,0 +1,193 @@
+"""Migration: an offline leaves nothing of the heap on the node, and nothing comes back to it."""
+
+import time
+
+import ask
+from ask import Skip
+from placement import nodes_of, two_cpus
+
+
+class Resident:
+    """The program that holds memory of all kinds on the far node (guest/resident.c)."""
+
+    def __init__(self, guest, *options, cpu=None, env=""):
+        self.guest = guest
+        near_cpu, far_cpu = two_cpus(guest)
+        self.near, self.far = nodes_of(guest, (near_cpu, far_cpu))
+        guest.run("rm -f /tmp/stop")
+        self.program = ask.Program(
+            guest, f"resident /tmp/stop {far_cpu if cpu is None else cpu} {' '.join(options)}",
+            "resident", env=f"{env} LD_PRELOAD=$LIB SLABNODE_CONTROL=on")
+        self.program.await_line("ready")
+        self.pid = self.program.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            self.program.kill()
+
+    def heap_on(self, node):
+        return ask.pages(self.guest, self.pid)["heap", node]
+
+    def offline(self, *options):
+        """Takes the far node out; what was on it beforehand, and the result."""
+        before = self.heap_on(self.far)
+        assert before.move_pages > 5000, f"only {before} pages were on node {self.far}"
+        result = ask.control(self.guest, self.pid, " ".join([f"offline {self.far}", *options]))
+        self.check_empty("after the offline")
+        return before, result
+
+    def check_empty(self, when):
+        pages = self.heap_on(self.far)
+        assert pages == (0, 0), f"{when}: {pages} on node {self.far}"
+        told = ask.status(self.guest, self.pid)[self.far]["resident_bytes"]
+        assert told == 0, f"{when}: status tells of {told} bytes on node {self.far}"
+
+    def end(self):
+        """The program looks at every byte once more, and touches what it had not."""
+        self.guest.run("touch /tmp/stop")
+        ended = self.program.finish()
+        out = self.program.output()
+        assert ended == 0 and out.endswith("intact"), f"it ended with {ended}: {out}"
+
+
+def leave_and_stay_away(guest, *options, env=""):
+    with Resident(guest, *options, env=env) as resident:
+        before, result = resident.offline()
+        time.sleep(2)
+        resident.check_empty("two seconds later")
+        ask.control(guest, resident.pid, f"online {resident.far} --rebalance")
+        back = resident.heap_on(resident.far)
+        ask.control(guest, resident.pid, f"offline {resident.far}")
+        resident.check_empty("the second time")
+        resident.end()
+    return (f"{before.move_pages} pages left in {result['elapsed_ms']:.0f} ms, "
+            f"{back.move_pages} came back and left again")
+
+
+def in_use(guest):
+    return leave_and_stay_away(guest)
+
+
+def locked(guest):
+    return leave_and_stay_away(guest, "mlock")
+
+
+def shared_after_fork(guest):
+    return leave_and_stay_away(guest, "fork")
+
+
+def half_touched(guest):
+    """Pages that are touched for the first time while the node is away land elsewhere."""
+    with Resident(guest, "half", "idle") as resident:
+        before, _ = resident.offline()
+        resident.guest.run("touch /tmp/stop")
+        ended = resident.program.finish()
+        assert ended == 0, f"it ended with {ended}: {resident.program.output()}"
+    with Resident(guest, "half") as resident:
+        resident.offline()
+        resident.check_empty("after more was touched")
+        resident.end()
+    return f"{before.move_pages} pages"
+
+
+def huge_pages(guest):
+    """Transparent huge pages leave and are huge afterwards, where they are used for the heap."""
+    with Resident(guest, "thp") as resident:
+        huge = ask.huge_kb(guest, resident.pid)
+        if huge == 0:
+            raise Skip("the kernel gave no huge pages")
+        before, result = resident.offline()
+        after = ask.huge_kb(guest, resident.pid)
+        resident.end()
+    assert after >= huge / 2, f"{huge} kB in huge pages before, {after} kB after"
+    return f"{huge} kB in huge pages before, {after} kB after"
+
+
+def swapped_out(guest):
+    """Pages that are in swap during the offline come back elsewhere."""
+    if guest.attempt("[ -e /dev/zram0 ] || for m in lzo-rle zsmalloc zram; do "
+                     "insmod /slabnode/modules/$m.ko || exit 1; done")[0] != 0:
+        raise Skip("no module for compressed swap")
+    guest.run("echo 128M > /sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0")
+    try:
+        with Resident(guest, "idle") as resident:
+            guest.run("cd /sys/fs/cgroup && echo +memory > cgroup.subtree_control && "
+                      f"mkdir -p squeezed && echo {resident.pid} > squeezed/cgroup.procs")
+            # Pages belong to the group in which they were touched: that is the root.
+            guest.attempt("echo 30M > /sys/fs/cgroup/memory.reclaim")
+            swapped = int(guest.run(f"awk '/VmSwap/ {{ print $2 }}' /proc/{resident.pid}/status"))
+            if swapped == 0:
+                raise Skip("the kernel swapped nothing out")
+            ask.control(guest, resident.pid, f"offline {resident.far}")
+            resident.check_empty("after the offline")
+            resident.end()
+    finally:
+        guest.run("swapoff /dev/zram0; echo 1 > /sys/block/zram0/reset")
+    return f"{swapped} kB were swapped out"
+
+
+def a_minute_later(guest):
+    """The kernel moves pages to those who use them, but none to a node that has left."""
+    assert guest.read("/proc/sys/kernel/numa_balancing") == "1", "NUMA balancing is off"
+    with Resident(guest, "half") as resident:
+        before, _ = resident.offline()
+        hinted = hint_faults(guest)
+        for _ in range(4):
+            time.sleep(15)
+            resident.check_empty("within a minute")
+        hinted = hint_faults(guest) - hinted
+        resident.end()
+    return f"{before.move_pages} pages left, {hinted} hinting faults since"
+
+
+def hint_faults(guest):
+    return int(guest.run("awk '/^numa_hint_faults / { print $2 }' /proc/vmstat"))
+
+
+def cancelled(guest):
+    """After a cancel the node is used as before."""
+    with Resident(guest) as resident:
+        code, out = guest.attempt(f"hotplugctl -p {resident.pid} offline {resident.far} "
+                                  "--policy wait --timeout 1")
+        assert code == 6, f"exit {code}: {out}"
+        state = ask.status(guest, resident.pid)[resident.far]["state"]
+        assert state == "online", f"node {resident.far} is {state}"
+        before = resident.heap_on(resident.far)
+        assert before.move_pages > 5000, f"only {before} pages are on node {resident.far}"
+        resident.end()
+    return f"{before.move_pages} pages stayed"
+
+
+def whole_process(guest):
+    """--whole-process moves what is not of the heap, as far as migratepages does.
+
+    Without NUMA balancing, which brings a running thread's stack back to where it runs."""
+    guest.run("echo 0 > /proc/sys/kernel/numa_balancing")
+    with Resident(guest) as resident:
+        ask.control(guest, resident.pid, f"offline {resident.far} --whole-process")
+        found = ask.pages(guest, resident.pid)
+        left = {name: pages for (name, node), pages in found.items() if node == resident.far}
+        guest.run(f"migratepages {resident.pid} {resident.far} {resident.near}")
+        found = ask.pages(guest, resident.pid)
+        as_good = {name: pages for (name, node), pages in found.items() if node == resident.far}
+        resident.end()
+    guest.run("echo 1 > /proc/sys/kernel/numa_balancing")
+    mine = sum(p.move_pages for p in left.values())
+    theirs = sum(p.move_pages for p in as_good.values())
+    assert mine <= theirs + 16, f"left: {left}; after migratepages: {as_good}"
+    return f"{mine} pages stay, {theirs} after migratepages"
+
+
+def race_t16(guest):
+    """T16 of docs/lifecycle.md: a minute's use of a node's memory while it is away."""
+    code, out = guest.attempt(
+        "env LD_PRELOAD=$LIB SLABNODE_TEST=1 SLABNODE_CONTROL=on "
+        "/slabnode/tests/races/races-pages T16-balancing", 120)
+    assert code == 0, f"status {code}\n{out}"
+
+
+TESTS = [in_use, locked, shared_after_fork, half_touched, huge_pages, swapped_out,
+         a_minute_later, cancelled, whole_process, race_t16]
