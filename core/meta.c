@@ -36,8 +36,6 @@ static void remember(void *addr, size_t len) SN_REQUIRES(&meta.lock)
 	stretch[i].addr = addr;
 	stretch[i].len = len;
 	atomic_store_explicit(&nr_stretches, i + 1, memory_order_release);
-	if (meta.follower != NULL)
-		meta.follower(addr, len);
 }
 
 bool sn_meta_stretch(unsigned int i, void **addr, size_t *len)
@@ -66,11 +64,26 @@ void sn_meta_follow(void (*fn)(void *addr, size_t len))
 	sn_lock_release(&meta.lock, SN_RANK_META);
 }
 
+/* Opened after the follower saw it: under mlockall(MCL_FUTURE) its pages are there from then on. */
+static void *map_stretch(size_t size) SN_REQUIRES(&meta.lock)
+{
+	int access = PROT_READ | PROT_WRITE, first = meta.follower != NULL ? PROT_NONE : access;
+	void *p = mmap(NULL, size, first, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED || meta.follower == NULL)
+		return p;
+	meta.follower(p, size);
+	if (mprotect(p, size, access) == 0)
+		return p;
+	munmap(p, size);
+	return MAP_FAILED;
+}
+
 /* Page-aligned zero pages of their own; NULL when refused. */
 static void *map_pages(size_t size) SN_REQUIRES(&meta.lock)
 {
 	int saved = errno;
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = map_stretch(size);
 
 	errno = saved;
 	if (p == MAP_FAILED)
