@@ -151,8 +151,8 @@ static void add_result(struct sn_migration *m, const struct sn_move_result *resu
 
 /*
  * Pages that are all to move, `here` of them, or absent.  False: not all had room on the target,
- * which is known to be full now, whatever it said of its free memory (a kernel keeps some of that
- * back): the rest goes to the next one.
+ * whatever it said of its free memory (a kernel keeps some of that back): the rest is tried again.
+ * A target that took nothing twice is full, and the next one gets it.
  */
 static bool move_stretch(struct sn_migration *m, char *addr, size_t npages, size_t here)
 {
@@ -174,7 +174,9 @@ static bool move_stretch(struct sn_migration *m, char *addr, size_t npages, size
 		end_guests(m);
 	end_batch(sn_nodes[target]);
 	if (result.no_room > 0) {
-		sn_mask_add(&m->full, target);
+		if (result.moved == 0 && m->refused == target)
+			sn_mask_add(&m->full, target);
+		m->refused = result.moved == 0 ? target : SN_NODE_NONE;
 		m->moved.moved += result.moved;
 		return false;
 	}
@@ -201,7 +203,7 @@ static bool move_stretches(struct sn_migration *m, char *addr, size_t npages)
 	return true;
 }
 
-/* Each look more is for one target less. */
+/* Each look more is for fewer pages, or for one target less. */
 static void move_batch(struct sn_migration *m, char *addr, size_t npages)
 {
 	while (!move_stretches(m, addr, npages) && m->error == 0)

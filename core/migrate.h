@@ -12,6 +12,7 @@ struct sn_migration {
 	unsigned int from;	 /* pages found here are moved: node itself, or anywhere (0) */
 	struct sn_nodemask to;	 /* targets */
 	struct sn_nodemask full; /* those that turned out to have no room, in this pass */
+	unsigned int refused;	 /* the one that took nothing the last time, or SN_NODE_NONE */
 	const uint8_t *order;	 /* the order in which targets are filled; 0 ends */
 	struct sn_pace *pace;	 /* of the batches */
 	bool metadata_only;	 /* of the node itself just the headers of segments */
