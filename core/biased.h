@@ -86,7 +86,7 @@ SN_INLINE bool sn_biased_push(struct sn_thread *self, unsigned int cache, void *
 		return false;
 	if (sn_likely(sn_node_standin(home) == table->node &&
 		      table->top[cache] < __atomic_load_n(&table->end[cache], __ATOMIC_ACQUIRE))) {
-		table->top[cache][1] = object;
+		sn_counter_set(table->top[cache][1], object);
 		sn_counter_add(table->top[cache], 1);
 		done = true;
 	}

@@ -449,7 +449,7 @@ void sn_table_install(struct sn_table *table, unsigned int cache, void *const *w
 		return;
 	/* While end is NULL the slot is full whatever top says: top first, then end.  Between the
 	 * two the cache may be closed for the table's node: the end waits in the first entry. */
-	array[1] = array + limit;
+	sn_counter_set(array[1], (void *)(array + limit)); /* statistics may look */
 	if (sn_rseq_enabled) {
 		if (!sn_rseq_install(words, cache, table, no_array, array))
 			return;
@@ -521,7 +521,7 @@ uint64_t sn_tables_count(unsigned int node, unsigned int cache)
 		if (table == NULL)
 			continue;
 		/* Entries below the top are never NULL, the base always is. */
-		top = __atomic_load_n(&table->top[cache], __ATOMIC_RELAXED);
+		top = __atomic_load_n(&table->top[cache], __ATOMIC_ACQUIRE);
 		if (cache <= SN_NR_CLASSES)
 			total += (uint64_t)(top - array_base(table, cache));
 		else
