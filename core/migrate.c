@@ -17,6 +17,7 @@
 #include "meta.h"
 #include "probe.h"
 #include "release.h"
+#include "remap.h"
 #include "segment.h"
 
 #define UNIT_PAGES SN_PACE_MOST
@@ -380,6 +381,7 @@ void sn_migrate_pass(struct sn_migration *m)
 		m->error = -ENOSYS;
 		return;
 	}
+	sn_remap_hold();
 	walk_all(m, move_unit, !m->guests_gone, sn_migrate_bytes(m->node));
 	m->progress = NULL;
 	m->guests_moving = atomic_load(&guests_moving);
@@ -394,6 +396,7 @@ void sn_migrate_pass(struct sn_migration *m)
 		m->proof_ns = sn_now_ns() - begin;
 	}
 	/* Nobody saw what was being given back; if it came back, it may not have moved. */
+	sn_remap_release();
 	sn_releases_await();
 	if (m->left_pages == 0 && sn_releases_kept() != kept)
 		m->left_pages = 1;
@@ -434,6 +437,7 @@ void sn_migrate_fork_child(void)
 {
 	bool guests = atomic_exchange(&guests_moving, 0) != 0;
 
+	sn_remap_fork_child();
 	for_each_node(n) {
 		atomic_store(&sn_nodes[n]->moves_in, 0);
 		if (guests)

@@ -78,6 +78,9 @@ struct sn_node {
 	struct sn_segment *open_segment SN_GUARDED_BY(&page_lock);
 	/* Free spans that still have pages. */
 	struct sn_segment *cached_spans SN_GUARDED_BY(&page_lock);
+	/* Spans with spare pages behind their block; see spare.h. */
+	struct sn_segment *spares SN_GUARDED_BY(&page_lock);
+	/* In cached spans, and spare. */
 	size_t cached_span_pages SN_GUARDED_BY(&page_lock);
 	/* The lowest numbers of dirty and cached pages since the last reap. */
 	size_t dirty_low SN_GUARDED_BY(&page_lock);

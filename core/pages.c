@@ -282,7 +282,7 @@ static size_t align_skip(const struct sn_page *run, size_t align)
 
 static int run_shortage(const struct sn_node *node) SN_REQUIRES(&node->page_lock)
 {
-	return node->dirty.pages > 0 || node->cached_spans != NULL ? -EAGAIN : -ENOMEM;
+	return node->dirty.pages > 0 || node->cached_span_pages > 0 ? -EAGAIN : -ENOMEM;
 }
 
 /* A clean run in hand gets its pages. */

@@ -13,7 +13,7 @@
 #include "segment.h"
 
 /* The longest run that is cut from a shared segment; longer blocks get spans. */
-#define SN_RUN_MAX_PAGES ((size_t)2000)
+#define SN_RUN_MAX_PAGES ((size_t)1000)
 #define SN_ALL_PAGES	 SIZE_MAX
 
 #define SN_RUN_FIXED   1 /* page.fixed: madvise failed on it, it stays dirty */
@@ -36,7 +36,7 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed);
 /* Cuts a busy run down to `npages` and frees the rest. */
 void sn_run_shrink(struct sn_page *run, size_t npages);
 
-/* The node is full, or address space is short: everything of it that is free goes back (large.c).
+/* The node is full, or address space is short: everything of it that is free goes back (span.c).
  * Bytes. No lock held. */
 size_t sn_make_room(struct sn_node *node) SN_EXCLUDES(&node->page_lock);
 

@@ -38,16 +38,35 @@ static int try_bind(struct sn_node *node, void *addr, size_t len, const struct s
 	return refused_as_such(error) ? -error : error;
 }
 
+/* The reaper, which may be asleep, tries all of them again. */
+static void fail_for_now(int error)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&failed, &none, error);
+	if (sn_ageing_hook != NULL)
+		sn_ageing_hook();
+}
+
 int sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed)
 {
-	int error = try_bind(node, addr, len, allowed), none = 0;
+	int error = try_bind(node, addr, len, allowed);
 
 	if (error <= 0)
 		return error;
-	atomic_compare_exchange_strong(&failed, &none, error);
-	if (sn_ageing_hook != NULL)
-		sn_ageing_hook(); /* the reaper may be asleep */
+	fail_for_now(error);
 	return 0;
+}
+
+void sn_bind_again(struct sn_node *node, void *addr, size_t len)
+{
+	struct sn_nodemask allowed;
+	int error;
+
+	sn_node_policy_mask(&allowed);
+	error = try_bind(node, addr, len, &allowed);
+	if (error != 0)
+		fail_for_now(error);
 }
 
 /* Of two outcomes the one that matters more. */

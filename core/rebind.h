@@ -25,6 +25,9 @@
 /* The policy of one range, tried twice.  0, also when policies are refused as such, or a negative
  * errno value.  Any lock may be held. */
 int sn_bind_range(struct sn_node *node, void *addr, size_t len, const struct sn_nodemask *allowed);
+/* The same for a part of a range that was mapped anew, with page_lock held; what fails is tried
+ * again by the reaper. */
+void sn_bind_again(struct sn_node *node, void *addr, size_t len) SN_REQUIRES(&node->page_lock);
 /* Every range gets a policy over these nodes, under the lock so that of two transitions the later
  * one's masks stay.  A range that is added meanwhile reads the published masks.  Returns
  * the longest time, in ns, for which a node's page_lock was held. */

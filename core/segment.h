@@ -81,11 +81,13 @@ struct sn_segment_info {
 	uint32_t split;	       /* span: grown in place after that, so of several mappings */
 	uint32_t displaced;    /* pages of it may be on other nodes: its node was away */
 	struct sn_segment *next, *prev; /* all of the node, or its cached spans */
-	/* Of a span, see large.c. */
+	/* Of a span, see span.c. */
 	uint32_t is_span;
 	uint32_t block_first; /* page number of the block, from the span's start */
 	size_t block_pages;   /* length of the block, 0 while the span is cached */
 	size_t room_pages;    /* pages from block_first on that are opened and populated */
+	size_t spare_pages;   /* of them behind the block, for other spans: see spare.h */
+	struct sn_segment *next_spare, *prev_spare; /* spans that have some */
 };
 
 struct sn_segment {

@@ -236,11 +236,31 @@ static void mark_slabs(struct sn_survey *s, struct sn_node *node, const char *se
 
 /* --- 3. runs ------------------------------------------------------------------------------ */
 
-/* A span that holds no block. */
+/* Pages of a span, counted from its start, would be given back. */
+static void span_pages_gone(struct sn_survey *s, const struct sn_segment *span, size_t first,
+			    size_t npages)
+{
+	s->released_pages += npages;
+	while (npages > 0) {
+		size_t i = first % SN_SEG_PAGES, n = sn_min(npages, SN_SEG_PAGES - i);
+		uint16_t *counts = tally(s, (const char *)span + (first << SN_PAGE_SHIFT));
+
+		if (counts != NULL)
+			mark_gone(counts, i, n);
+		first += n;
+		npages -= n;
+	}
+}
+
+/* One that holds no block goes as a whole, headers and all; else what is spare of it. */
 static void survey_span(struct sn_survey *s, const struct sn_segment *span)
 {
-	if (span->info.block_pages != 0)
+	size_t end = span->info.block_first + span->info.room_pages;
+
+	if (span->info.block_pages != 0) {
+		span_pages_gone(s, span, end - span->info.spare_pages, span->info.spare_pages);
 		return;
+	}
 	s->released_pages += SN_HEADER_PAGES + span->info.room_pages;
 	for (size_t i = 0; i < span->info.nr_segments; i++) {
 		uint16_t *counts = tally(s, (const char *)span + (i << SN_SEG_SHIFT));

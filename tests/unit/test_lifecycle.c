@@ -293,14 +293,14 @@ UNIT_TEST(free_pays_for_itself_alone)
 
 	unit_start(2);
 	held_back = hold(NODE, MIB);
-	other = hold(NODE, 4 * MIB);
+	other = hold(NODE, 3 * MIB);
 	sn_free(other);
 	CHECK_EQUAL(sn_offline(&node, 1, &request, &result), 0);
 	CHECK(held_back == NULL);
-	CHECK_EQUAL(dirty_before, 4 * MIB >> SN_PAGE_SHIFT);
+	CHECK_EQUAL(dirty_before, 3 * MIB >> SN_PAGE_SHIFT);
 	CHECK_EQUAL(dirty_after, dirty_before); /* the rest is the offline's work */
 	CHECK_EQUAL(unit_resident(NODE), 0);
-	CHECK(result.released_bytes >= 5 * MIB);
+	CHECK(result.released_bytes >= 4 * MIB);
 	CHECK_EQUAL(sn_nodes[NODE]->dirty.pages, 0);
 }
 
@@ -573,10 +573,10 @@ UNIT_TEST(online_whose_restore_fails)
 	void *p;
 
 	unit_start(3);
-	p = hold(NODE, 6 * MIB);
+	p = hold(NODE, 3 * MIB);
 	for (unsigned int i = 0; i < 50; i++)
 		sn_free(hold(NODE, 20000 * (i % 5 + 2)));
-	unit_fill(p, 6 * MIB, 9);
+	unit_fill(p, 3 * MIB, 9);
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
 	CHECK(machine.vacates > 0);
 	machine.fail_restore = 1;
@@ -586,7 +586,7 @@ UNIT_TEST(online_whose_restore_fails)
 	CHECK_EQUAL(unit_state(NODE), SN_OFFLINE);
 	CHECK(sn_malloc_node(64, NODE) == NULL);
 	CHECK(atomic_load(&sn_standin[NODE]) != 0);
-	CHECK(unit_intact(p, 6 * MIB, 9));
+	CHECK(unit_intact(p, 3 * MIB, 9));
 	CHECK_EQUAL(sn_online(NODE, false, &result), 0);
 	check_allocates(NODE);
 	CHECK_EQUAL(sn_online(NODE, false, &result), 0);
