@@ -133,6 +133,23 @@ void sn_sandboxed(void)
 	}
 }
 
+/* --- the main thread ----------------------------------------------------------------------- */
+
+/* Its thread pointer: a sandbox that lets memory calls through need not let gettid() through.
+ * NULL: another thread started the library. */
+static const void *main_thread;
+
+static bool system_says_main_thread(void)
+{
+	return gettid() == getpid();
+}
+
+bool sn_in_main_thread(void)
+{
+	return main_thread != NULL ? main_thread == __builtin_thread_pointer()
+				   : system_says_main_thread();
+}
+
 /* --- fork -------------------------------------------------------------------------------- */
 
 /* In a process with one thread there is nobody to wait for; and a signal handler may fork while
@@ -153,7 +170,7 @@ static void fork_prepare(void)
 	if (forking_alone)
 		return;
 	sn_core_fork_prepare();
-	forker_is_thread = gettid() != getpid();
+	forker_is_thread = !sn_in_main_thread();
 	if (sn_module != NULL && sn_module->fork_prepare != NULL)
 		sn_module->fork_prepare();
 }
@@ -170,6 +187,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	atomic_store(&handed_out, 0);
+	main_thread = __builtin_thread_pointer();
 	if (forking_alone)
 		return;
 	if (sn_module != NULL && sn_module->fork_child != NULL)
@@ -239,6 +257,8 @@ __attribute__((constructor(101))) void sn_start(void)
 	if (sn_core_started())
 		return;
 	sn_core_early();
+	if (system_says_main_thread())
+		main_thread = __builtin_thread_pointer();
 	sn_options_read();
 	sn_exit_stats_prepare();
 	sn_topology_start();
