@@ -20,7 +20,7 @@
 #include "../core/biased.h"
 #include "../core/rseq.h"
 
-#include <pthread.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,6 +198,26 @@ static void fork_child(void)
 	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF || thread_child);
 }
 
+/* What pthread_atfork() calls in glibc. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+			     void *object) __attribute__((weak));
+extern void *__dso_handle;
+
+/* pthread_atfork() itself, where it is a part of glibc, would keep programs for other libcs from
+ * loading the library. */
+static void watch_forks(void)
+{
+	int (*atfork)(void (*)(void), void (*)(void), void (*)(void));
+
+	if (__register_atfork != NULL) {
+		__register_atfork(fork_prepare, fork_parent, fork_child, __dso_handle);
+		return;
+	}
+	*(void **)&atfork = dlsym(RTLD_DEFAULT, "pthread_atfork");
+	if (atfork != NULL)
+		atfork(fork_prepare, fork_parent, fork_child);
+}
+
 /* --- start and end ------------------------------------------------------------------------ */
 
 static const char *default_rundir(void)
@@ -265,7 +285,7 @@ __attribute__((constructor(101))) void sn_start(void)
 	start_core();
 	configure_control();
 	/* May allocate; by now that works. */
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	watch_forks();
 	atomic_store(&next_inline_reap_ms, now_ms() + (uint64_t)sn_options.reap_interval_ms);
 	if (!SN_HOTPLUG || sn_options_secure())
 		sn_options.control = SN_CONTROL_OFF;
