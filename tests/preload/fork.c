@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 extern char **environ;
@@ -341,6 +342,29 @@ static void bare(void)
 	stop_busy(t, 4);
 }
 
+/* The child of a bare clone asks for what no hidden thread may stand in the way of: it has none, and
+ * must not wait for its parent's. */
+static void bare_alone(void)
+{
+	void *keep = malloc(9 * MIB); /* enough for a control thread */
+
+	CHECK(keep);
+	for (int i = 0; i < 5; i++) {
+		pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			double begin = now_sec();
+
+			CHECK(prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0);
+			CHECK_MSG(now_sec() - begin < 2, "it took %f s", now_sec() - begin);
+			_exit(0);
+		}
+		wait_exit(pid, 0);
+	}
+	free(keep);
+}
+
 static void vfork_exec(void)
 {
 	pthread_t t[4];
@@ -472,6 +496,7 @@ static const struct row rows[] = {
 	{"signal-handler", in_handler},
 	{"signal-handler-threads", in_handler_threads},
 	{"bare", bare},
+	{"bare-alone", bare_alone},
 	{"vfork-exec", vfork_exec},
 	{"vfork-malloc", vfork_malloc},
 	{"posix-spawn", spawn},
