@@ -88,7 +88,7 @@ static void in_child(void)
 	static struct object own[OBJECTS];
 	uint64_t seed = 9;
 
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < 500; i++)
 		renew(&own[rnd(&seed) % OBJECTS], &seed);
 	drop_all(own);
 }

@@ -198,7 +198,7 @@ def fork_while_leaving():
         if refused_on_one_node(guest, "wait"):
             return
         client = guest.start("offline", 1, "--policy", "wait", "--timeout", "60")
-        for _ in range(10):
+        for _ in range(4):
             guest.tell("fork")
         guest.ask("cancel", 1)
         client.communicate(timeout=60)
