@@ -78,6 +78,13 @@ def neither():
     works('mount -t tmpfs none /proc; mount -t tmpfs none /sys; exec "$@"')
 
 
+def cpu_files():
+    """What /sys says of CPUs need not be so: virtualised files name fewer, or numbers with gaps."""
+    for cpus in ("0", "0,64-127"):
+        works(f'mount -t tmpfs none /mnt; echo {cpus} >/mnt/cpus; for file in possible present online; '
+              'do mount --bind /mnt/cpus /sys/devices/system/cpu/$file; done; exec "$@"')
+
+
 def read_only():
     """Nothing can be written to, also the run directory, which does not exist."""
     works('mount --rbind / /mnt; mount -o remount,bind,ro /mnt; exec chroot /mnt "$@"',
@@ -298,7 +305,8 @@ def i386():
         fail("said", done.stderr)
 
 
-ROWS = {"no-proc": no_proc, "no-sys": no_sys, "no-proc-no-sys": neither, "read-only": read_only,
+ROWS = {"no-proc": no_proc, "no-sys": no_sys, "no-proc-no-sys": neither, "cpu-files": cpu_files,
+        "read-only": read_only,
         "empty-root": empty_root, "user-namespace": user_namespace, "setns": setns, "unshare": unshare,
         "nsenter": nsenter, "bwrap": bubblewrap, "musl": musl, "musl-static": musl_static,
         "static": static, "i386": i386}
