@@ -7,8 +7,6 @@
 #include "rseq.h"
 #include "sites.h"
 
-#include <time.h>
-
 /* Times that the owner alone has taken the lock before it does without again. */
 #define QUIET 1024
 
@@ -38,11 +36,9 @@ void sn_biased_end(void)
 /* Refused all the same: whatever was on its way to memory is there after a millisecond. */
 static SN_COLD void wait_instead(void)
 {
-	struct timespec ms = {.tv_nsec = 1000000};
-	int saved = errno;
+	_Atomic uint32_t never = 0;
 
-	nanosleep(&ms, NULL);
-	errno = saved;
+	sn_futex_wait(&never, 0, 1000000);
 }
 
 bool sn_biased_revoke(struct sn_bias *bias)

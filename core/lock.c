@@ -8,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPINS 100
+#define SPINS	 100
+#define PAUSE_NS 20000
 
 _Atomic uintptr_t sn_fork_owner;
 
@@ -43,6 +44,13 @@ void sn_futex_wake(_Atomic uint32_t *word, int how_many)
 
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, how_many, NULL, NULL, 0);
 	errno = saved;
+}
+
+SN_COLD void sn_lock_pause(void)
+{
+	_Atomic uint32_t never = 0;
+
+	sn_futex_wait(&never, 0, PAUSE_NS);
 }
 
 SN_COLD void sn_lock_wait(struct sn_lock *lock)

@@ -7,7 +7,6 @@
 #include "probe.h"
 #include "rseq.h"
 
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -46,7 +45,7 @@ void sn_table_lock(struct sn_table *table)
 	sn_lock_delay(SN_RANK_TABLE);
 	for (unsigned int tries = 0; !sn_table_try(table); tries++)
 		if (tries >= 100)
-			sched_yield();
+			sn_lock_pause();
 }
 
 static void **array_base(struct sn_table *table, unsigned int cache)

@@ -43,6 +43,7 @@ static int discover(const struct sn_module_args *args, struct sn_topology *topol
 	memset(topology, 0, sizeof(*topology));
 	sim.meta_alloc = args->meta_alloc;
 	sim.window_base = args->window_base;
+	sim.in_main_thread = args->in_main_thread;
 	sim.fault_hook = args->fault_hook;
 	sim.first_index = args->first_index;
 	sim_ledger_reset();

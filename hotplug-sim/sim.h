@@ -23,6 +23,7 @@
 struct sim {
 	void *(*meta_alloc)(size_t size);
 	uintptr_t (*window_base)(void);
+	bool (*in_main_thread)(void);
 	int (**fault_hook)(enum sn_fault_point point);
 	unsigned int first_index;
 	unsigned int nr_nodes;

@@ -14,8 +14,6 @@
 #include "sim.h"
 
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 static _Thread_local uint32_t my_turn SN_TLS; /* turn + 1; 0: none yet */
 
@@ -68,7 +66,7 @@ int sim_threads_init(void)
 
 static uint32_t take_turn(void)
 {
-	if (syscall(SYS_gettid) == getpid())
+	if (sim.in_main_thread())
 		return 0;
 	return atomic_fetch_add_explicit(&turns.next, 1, memory_order_relaxed);
 }

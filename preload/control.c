@@ -62,6 +62,7 @@ static _Atomic uint32_t stopping; /* retire */
 static _Atomic uint32_t leaving;  /* the process ends */
 static _Atomic uint32_t relay_stopping;
 static _Atomic uint32_t callbacks; /* the program has registered some */
+static pid_t process;		   /* that the threads were started in */
 
 /* The control thread's own. */
 static struct sn_fd listener, wake_read, wake_write;
@@ -353,6 +354,7 @@ bool sn_control_start(void)
 		return now == STARTING || now == RUNNING;
 	if (!atomic_compare_exchange_strong(&state, &expected, STARTING))
 		return expected == STARTING || expected == RUNNING;
+	process = getpid();
 	if (atomic_load(&callbacks))
 		sn_spawn_begin();
 	/* RETIRED may already stand there when the thread was very quick. */
@@ -409,6 +411,20 @@ void sn_control_fork_child(void)
 	sn_reply_reset_total();
 }
 
+/* Threads are there, or about to be, that the caller can wait for. */
+static bool can_end_them(void)
+{
+	uint32_t now = atomic_load(&state);
+
+	if (now != STARTING && now != RUNNING)
+		return false;
+	/* The child of a bare clone, or of vfork: they are its parent's. */
+	if (getpid() != process)
+		return false;
+	/* A callback in a worker cannot wait for itself. */
+	return !sn_thread_is_ours();
+}
+
 void sn_control_retire(void)
 {
 	int64_t end = sn_now_ms() + RETIRE_WAIT_MS;
@@ -416,11 +432,13 @@ void sn_control_retire(void)
 	uint32_t now;
 	int saved = errno;
 
-	if (sn_thread_is_ours())
-		return; /* a callback in a worker: it cannot wait for itself */
-	atomic_store(&stopping, 1);
-	if (atomic_compare_exchange_strong(&state, &expected, RETIRED) || expected == FAILED)
+	if (atomic_load(&state) == IDLE) {
+		atomic_store(&stopping, 1);
+		atomic_compare_exchange_strong(&state, &expected, RETIRED);
+	}
+	if (!can_end_them())
 		return;
+	atomic_store(&stopping, 1);
 	wake_all();
 	while ((now = atomic_load(&state)) != RETIRED && now != FAILED && sn_now_ms() < end)
 		sn_futex_wait(&state, now, (int64_t)RETRY_MS * 1000000);

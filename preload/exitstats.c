@@ -4,6 +4,7 @@
  */
 #include "exitstats.h"
 
+#include "fd.h"
 #include "internal.h"
 #include "options.h"
 
@@ -98,7 +99,7 @@ static int stderr_copy = -1;
 void sn_exit_stats_prepare(void)
 {
 	if (sn_options.stats != NULL && strcmp(sn_options.stats, "exit") == 0)
-		stderr_copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 1000);
+		stderr_copy = sn_fd_copy(STDERR_FILENO, 1000);
 	if (stderr_copy < 0)
 		stderr_copy = STDERR_FILENO;
 }

@@ -59,14 +59,20 @@ int sn_fd_stderr(void)
 	return number < 0 ? STDERR_FILENO : number;
 }
 
+/* Not by fcntl(), whose name in glibc is one that other libcs lack. */
+int sn_fd_copy(int number, int lowest)
+{
+	return (int)syscall(SYS_fcntl, number, F_DUPFD_CLOEXEC, lowest);
+}
+
 /* Never 0 to 2, in a table of our own either: what writes to "stderr" must not hit a client. */
 static int move_away(int number)
 {
-	int moved = fcntl(number, F_DUPFD_CLOEXEC, private_table ? 3 : FIRST_SHARED_NUMBER);
+	int moved = sn_fd_copy(number, private_table ? 3 : FIRST_SHARED_NUMBER);
 
 	/* A small RLIMIT_NOFILE: as high as it goes. */
 	for (int low = FIRST_SHARED_NUMBER / 2; moved < 0 && !private_table && low > 3; low /= 2)
-		moved = fcntl(number, F_DUPFD_CLOEXEC, low);
+		moved = sn_fd_copy(number, low);
 	return moved;
 }
 

@@ -32,6 +32,8 @@ bool sn_fd_reachable(void);
 void sn_fd_inherit(bool reachable);
 /* The program's standard error, in whichever table the calling thread is.  Async-signal-safe. */
 int sn_fd_stderr(void);
+/* A duplicate with the lowest free number from `lowest` on, close-on-exec; -1: none. */
+int sn_fd_copy(int number, int lowest);
 /* Takes `number` over, which is moved out of the way; on failure it is closed. */
 bool sn_fd_adopt(struct sn_fd *fd, int number);
 /* The number to use now, or -1 when it is lost. */

@@ -18,6 +18,8 @@ void sn_warn_once(const char *key, const char *message);
 
 /* start.c: runs once, from the constructor or from the first call that needs it. */
 void sn_start(void);
+/* Whether the caller is the process's main thread; asks the system only where it has to. */
+bool sn_in_main_thread(void);
 /* The program asked for a seccomp filter: no thread is started any more. */
 void sn_sandboxed(void);
 

@@ -216,6 +216,7 @@ void sn_topology_start(void)
 		.warn = sn_warn_once,
 		.window_base = module_window,
 		.in_range = sn_in_range,
+		.in_main_thread = sn_in_main_thread,
 		.fault_hook = &sn_fault_hook,
 	};
 	bool found = false;

@@ -14,6 +14,9 @@
 #include <link.h>
 #include <string.h>
 
+/* Other libcs lack it. */
+#pragma weak backtrace
+
 /* Frames of ours between the program's call and backtrace(), at the most. */
 #define OWN_FRAMES 12
 
@@ -61,6 +64,8 @@ void sn_stack_start(void)
 {
 	void *frame[1];
 
+	if (backtrace == NULL)
+		return;
 	sn_internal_enter();
 	dl_iterate_phdr(find_text, NULL);
 	backtrace(frame, 1);

@@ -20,7 +20,7 @@
 #include "../core/biased.h"
 #include "../core/rseq.h"
 
-#include <pthread.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +133,23 @@ void sn_sandboxed(void)
 	}
 }
 
+/* --- the main thread ----------------------------------------------------------------------- */
+
+/* Its thread pointer: a sandbox that lets memory calls through need not let gettid() through.
+ * NULL: another thread started the library. */
+static const void *main_thread;
+
+static bool system_says_main_thread(void)
+{
+	return gettid() == getpid();
+}
+
+bool sn_in_main_thread(void)
+{
+	return main_thread != NULL ? main_thread == __builtin_thread_pointer()
+				   : system_says_main_thread();
+}
+
 /* --- fork -------------------------------------------------------------------------------- */
 
 /* In a process with one thread there is nobody to wait for; and a signal handler may fork while
@@ -153,7 +170,7 @@ static void fork_prepare(void)
 	if (forking_alone)
 		return;
 	sn_core_fork_prepare();
-	forker_is_thread = gettid() != getpid();
+	forker_is_thread = !sn_in_main_thread();
 	if (sn_module != NULL && sn_module->fork_prepare != NULL)
 		sn_module->fork_prepare();
 }
@@ -170,6 +187,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	atomic_store(&handed_out, 0);
+	main_thread = __builtin_thread_pointer();
 	if (forking_alone)
 		return;
 	if (sn_module != NULL && sn_module->fork_child != NULL)
@@ -178,6 +196,26 @@ static void fork_child(void)
 	sn_control_fork_child();
 	thread_child |= forker_is_thread;
 	atomic_store(&control_tried, sn_options.control == SN_CONTROL_OFF || thread_child);
+}
+
+/* What pthread_atfork() calls in glibc. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+			     void *object) __attribute__((weak));
+extern void *__dso_handle;
+
+/* pthread_atfork() itself, where it is a part of glibc, would keep programs for other libcs from
+ * loading the library. */
+static void watch_forks(void)
+{
+	int (*atfork)(void (*)(void), void (*)(void), void (*)(void));
+
+	if (__register_atfork != NULL) {
+		__register_atfork(fork_prepare, fork_parent, fork_child, __dso_handle);
+		return;
+	}
+	*(void **)&atfork = dlsym(RTLD_DEFAULT, "pthread_atfork");
+	if (atfork != NULL)
+		atfork(fork_prepare, fork_parent, fork_child);
 }
 
 /* --- start and end ------------------------------------------------------------------------ */
@@ -239,13 +277,15 @@ __attribute__((constructor(101))) void sn_start(void)
 	if (sn_core_started())
 		return;
 	sn_core_early();
+	if (system_says_main_thread())
+		main_thread = __builtin_thread_pointer();
 	sn_options_read();
 	sn_exit_stats_prepare();
 	sn_topology_start();
 	start_core();
 	configure_control();
 	/* May allocate; by now that works. */
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	watch_forks();
 	atomic_store(&next_inline_reap_ms, now_ms() + (uint64_t)sn_options.reap_interval_ms);
 	if (!SN_HOTPLUG || sn_options_secure())
 		sn_options.control = SN_CONTROL_OFF;

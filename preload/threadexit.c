@@ -10,13 +10,12 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <unistd.h>
 
 SN_EXPORT void pthread_exit(void *value)
 {
 	void (*next)(void *) __attribute__((noreturn));
 
-	if (gettid() == getpid())
+	if (sn_in_main_thread())
 		sn_control_retire();
 	*(void **)&next = dlsym(RTLD_NEXT, "pthread_exit");
 	next(value);

@@ -13,7 +13,7 @@
 #include "../core/fault.h"
 #include "../core/placement.h"
 
-#define SN_MODULE_VERSION 3
+#define SN_MODULE_VERSION 4
 
 struct sn_topology_node {
 	int os_number;
@@ -50,6 +50,8 @@ struct sn_module_args {
 	uintptr_t (*window_base)(void);
 	/* Whether an address lies in a range of some node; at any time, from any thread. */
 	bool (*in_range)(uintptr_t addr);
+	/* Whether the caller is the process's main thread, without a system call where possible. */
+	bool (*in_main_thread)(void);
 	/* The core's sn_fault_hook, for a module that injects faults. */
 	int (**fault_hook)(enum sn_fault_point point);
 };

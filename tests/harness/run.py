@@ -34,9 +34,10 @@ SKIP_STATUS = 77
 OUTPUT_LINES = 60
 
 # Every one of these must have rows: a suite that got lost on the way is a failure.
-SUITES = ["api", "startup", "fork", "threads", "limits", "corruption", "programs", "tools",
-          "lifecycle", "races", "unit", "symbols", "docs", "locks", "fastpath", "model", "bench",
-          "install", "vm"]
+CATALOGUE = ["api", "startup", "fork", "threads", "limits", "sandbox", "hotplug", "programs",
+             "tools", "corruption"]
+SUITES = CATALOGUE + ["lifecycle", "races", "unit", "symbols", "docs", "locks", "fastpath", "model",
+                      "bench", "install", "vm"]
 
 # The ways to run a program under the library. `none` is for testing the tests: no library at all.
 MODES = {
@@ -50,6 +51,8 @@ MODES = {
 }
 USUAL_MODES = {"quick": ["rseq"], "default": ["norseq", "sim4"],
                "full": ["locked", "one", "sim4-locked"]}
+# Each row of the catalogue's suites that runs under the library has one of each, or says why not.
+EVERY_WAY = [{"rseq"}, {"norseq", "locked"}, {"one"}, {"sim4", "sim4-locked"}]
 
 Case = collections.namedtuple("Case", "suite name mode level row")
 Result = collections.namedtuple("Result", "status seconds note output")
@@ -66,6 +69,7 @@ class Row:
         self.timeout = keys.get("timeout", 60)
         self.serial = keys.get("serial", False)
         self.needs = keys.get("needs")
+        self.cannot = keys.get("cannot")
         self.stdout = keys.get("stdout")
         self.stderr = keys.get("stderr")
         self.cwd = keys.get("cwd")
@@ -82,21 +86,34 @@ def level_of(*levels):
 
 # --- the list of cases ---------------------------------------------------------------------------
 
-GROUP_KEYS = {"suite", "name", "run", "args", "level", "modes", "rows", "wrap", "preload", "env",
-              "timeout", "serial", "needs", "stdout", "stderr", "listed", "reports"}
-ROW_KEYS = {"name", "argument", "level", "timeout", "serial", "needs", "modes", "env", "stdout", "stderr"}
+GROUP_KEYS = {"suite", "name", "run", "args", "level", "modes", "cannot", "rows", "wrap", "preload",
+              "env", "timeout", "serial", "needs", "stdout", "stderr", "listed", "reports"}
+ROW_KEYS = {"name", "argument", "level", "timeout", "serial", "needs", "modes", "cannot", "env",
+            "stdout", "stderr"}
 
 
-def mode_levels(modes, wrap):
+def mode_levels(modes, cannot, wrap):
+    """mode -> level; those that cannot be are of the level at which they usually are."""
     if wrap == "plain":
         return {"-": "quick"}
     out = {}
-    for level in LEVELS:
-        for mode in (modes or USUAL_MODES).get(level, []):
-            if mode not in MODES:
-                raise Problem(f"unknown mode {mode}")
-            out.setdefault(mode, level)
+    for wanted, only in ((modes or USUAL_MODES, None), (USUAL_MODES, cannot)):
+        for level in LEVELS:
+            for mode in wanted.get(level, []):
+                if mode not in MODES:
+                    raise Problem(f"unknown mode {mode}")
+                if only is None or mode in only:
+                    out.setdefault(mode, level)
     return out
+
+
+def check_ways(suite, row, modes, wrap):
+    """A test of the catalogue that forgets a way to run is no test of it."""
+    if suite not in CATALOGUE or wrap == "plain":
+        return
+    for ways in EVERY_WAY:
+        if not ways & set(modes):
+            raise Problem(f"{row} runs in none of {sorted(ways)}, and does not say why")
 
 
 def group_cases(group, where):
@@ -110,17 +127,22 @@ def group_cases(group, where):
             raise Problem(f"{where}: bad keys {sorted(set(keys) - ROW_KEYS)} in a row of {base}")
         merged = {k: v for k, v in group.items() if k in GROUP_KEYS - {"name", "rows"}}
         merged.update(keys)
-        row = Row(argv=group["run"] + [keys.get("argument", keys["name"])] + group.get("args", []),
-                  **{k: merged[k] for k in ("wrap", "preload", "env", "timeout", "serial", "needs",
-                                            "stdout", "stderr", "reports") if k in merged})
-        for mode, level in mode_levels(merged.get("modes"), row.wrap).items():
+        cannot = merged.get("cannot", {})
+        keep = {k: merged[k] for k in ("wrap", "preload", "env", "timeout", "serial", "needs",
+                                       "stdout", "stderr", "reports") if k in merged}
+        keep["argv"] = group["run"] + [keys.get("argument", keys["name"])] + group.get("args", [])
+        modes = mode_levels(merged.get("modes"), cannot, keep.get("wrap"))
+        check_ways(group["suite"], f"{base}/{keys['name']}", modes, keep.get("wrap"))
+        for mode, level in modes.items():
             yield Case(group["suite"], f"{base}/{keys['name']}", mode,
-                       level_of(level, merged.get("level", "default")), row)
+                       level_of(level, merged.get("level", "default")),
+                       Row(cannot=cannot.get(mode), **keep))
 
 
 def check_list(group, paths):
     """The rows that a program offers are the rows that are listed: none is forgotten."""
-    if not group.get("listed", True):
+    needs = group.get("needs")
+    if not group.get("listed", True) or needs and not glob.glob(paths.expand(needs)):
         return None
     argv = [paths.expand(a) for a in group["run"]]
     if not os.access(argv[-1], os.R_OK):
@@ -277,6 +299,8 @@ def verdict(row, status, out, err):
 
 def run_case(case, paths, rundir):
     row = case.row
+    if row.cannot:
+        return Result("skip", 0, row.cannot, "")
     if row.needs and not glob.glob(paths.expand(row.needs)):
         return Result("skip", 0, f"{row.needs} is not installed", "")
     argv = [paths.expand(a) for a in row.argv]

@@ -61,13 +61,25 @@ def levels():
         if seen[key] != level:
             print(f"{key} is at {seen[key]}, expected {level}")
             sys.exit(1)
-    for bad in ({**group, "typo": 1}, {"suite": "s"}, {**group, "modes": {"quick": ["nonsense"]}}):
+    few = {**group, "suite": "api", "modes": {"quick": ["rseq", "norseq", "sim4"]}}
+    for bad in ({**group, "typo": 1}, {"suite": "s"}, {**group, "modes": {"quick": ["nonsense"]}}, few):
         try:
             list(run.group_cases(bad, "here"))
         except run.Problem:
             continue
         print(f"{bad} was accepted")
         sys.exit(1)
+
+
+def ways():
+    """A mode in which a row cannot be is a skipped case with the reason."""
+    group = {"suite": "api", "run": ["x"], "modes": {"quick": ["rseq", "norseq", "sim4"]},
+             "cannot": {"one": "too few"}, "rows": ["a"]}
+    cases = {c.mode: c for c in run.group_cases(group, "here")}
+    if cases["one"].level != "full" or cases["rseq"].row.cannot:
+        print(cases)
+        sys.exit(1)
+    expect(run.run_case(cases["one"], run.Paths("/nonexistent"), "/tmp"), "skip", "too few")
 
 
 def reports():
@@ -93,7 +105,7 @@ def reports():
             sys.exit(1)
 
 
-ROWS = {"statuses": statuses, "timeouts": timeouts, "expectations": expectations, "levels": levels,
+ROWS = {"statuses": statuses, "timeouts": timeouts, "expectations": expectations, "levels": levels, "ways": ways,
         "reports": reports}
 
 if __name__ == "__main__":

@@ -36,6 +36,16 @@ static void open_fds(bool *seen)
 	close(dir);
 }
 
+/* By one call; where the system has none, one by one. */
+static void close_from(int first)
+{
+	if (close_range((unsigned int)first, ~0U, 0) == 0)
+		return;
+	CHECK(errno == ENOSYS);
+	for (int fd = first; fd < MOST; fd++)
+		close(fd);
+}
+
 static void *toucher(void *arg)
 {
 	for (int i = 0; i < 50000; i++)
@@ -100,7 +110,7 @@ static void not_inherited(void)
 
 	CHECK(n > 0);
 	self[n] = '\0';
-	CHECK(close_range(3, ~0U, 0) == 0);
+	close_from(3);
 	use_memory();
 	pid = fork();
 	CHECK(pid >= 0);
@@ -150,7 +160,7 @@ static void close_all(void)
 	CHECK(mkdtemp(dir));
 	use_memory();
 	for (int round = 0; round < 5; round++) {
-		CHECK(close_range(3, ~0U, 0) == 0);
+		close_from(3);
 		use_memory();
 	}
 	write_files(fds, ARRAY_SIZE(fds), dir);
@@ -169,7 +179,7 @@ static void close_standard(void)
 		int fd;
 		struct stat st;
 
-		closefrom(0);
+		close_from(0);
 		fd = mkstemp(path);
 		if (fd != 0 || dup(0) != 1 || dup(0) != 2)
 			_exit(3);
@@ -185,7 +195,7 @@ static void none_left(void)
 {
 	struct rlimit rl = {3, 3};
 
-	CHECK(close_range(3, ~0U, 0) == 0);
+	close_from(3);
 	CHECK(setrlimit(RLIMIT_NOFILE, &rl) == 0);
 	use_memory();
 	CHECK(open("/dev/null", O_RDONLY) < 0 && errno == EMFILE);
@@ -217,7 +227,7 @@ static void as_daemon(void)
 static void *closer(void *arg)
 {
 	for (int i = 0; i < 300; i++) {
-		close_range(50, ~0U, 0);
+		close_from(50);
 		usleep(100);
 	}
 	return arg;

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 extern char **environ;
@@ -341,6 +342,28 @@ static void bare(void)
 	stop_busy(t, 4);
 }
 
+/* The child of a bare clone asks for what no hidden thread may stand in the way of: it has none,
+ * and must not wait for its parent's. */
+static void bare_alone(void)
+{
+	/* Enough for a control thread. */
+	free(opaque(malloc(9 * MIB)));
+	free(opaque(malloc(9 * MIB)));
+	for (int i = 0; i < 5; i++) {
+		pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			double begin = now_sec();
+
+			CHECK(prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0);
+			CHECK_MSG(now_sec() - begin < 2, "it took %f s", now_sec() - begin);
+			_exit(0);
+		}
+		wait_exit(pid, 0);
+	}
+}
+
 static void vfork_exec(void)
 {
 	pthread_t t[4];
@@ -380,6 +403,136 @@ static void vfork_malloc(void)
 		CHECK(from_child && from_child[i * 100] == 5);
 		free(from_child);
 	}
+}
+
+static void *checking(void *arg)
+{
+	uint64_t seed = (uintptr_t)arg + 1;
+	void *p[100] = {NULL};
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		size_t i = rnd(&seed) % ARRAY_SIZE(p), size = 64 + i % 3 * 100;
+
+		if (p[i]) {
+			CHECK_INTACT(p[i], size, i + (uintptr_t)arg * 1000);
+			free(p[i]);
+		}
+		p[i] = malloc(size);
+		CHECK(p[i]);
+		fill(p[i], size, i + (uintptr_t)arg * 1000);
+	}
+	return NULL;
+}
+
+/* Any CPU but the one that the calling thread runs on, where there is another. */
+static void go_elsewhere(void)
+{
+	cpu_set_t set;
+	int here = sched_getcpu();
+
+	if (sched_getaffinity(0, sizeof(set), &set) != 0 || CPU_COUNT(&set) < 2 || here < 0)
+		return;
+	CPU_CLR((size_t)here, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/*
+ * The same among threads: the child has its parent's thread-local storage, but runs on another CPU
+ * than its parent did, and what is cached for that one belongs to the threads there.
+ */
+static void vfork_malloc_threads(void)
+{
+	enum { N = 4, KEPT = 200 };
+	static void *kept[KEPT];
+	pthread_t t[N];
+
+	for (uintptr_t i = 0; i < N; i++)
+		CHECK(pthread_create(&t[i], NULL, checking, (void *)i) == 0);
+	for (unsigned long round = 0; round < scaled(40); round++) {
+		pid_t pid;
+
+		for (size_t i = 0; i < KEPT; i++)
+			kept[i] = malloc(64 + i % 3 * 100);
+		pid = vfork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			go_elsewhere();
+			for (int n = 0; n < 50; n++) {
+				for (size_t i = 0; i < KEPT; i++) {
+					free(kept[i]);
+					kept[i] = malloc(64 + i % 3 * 100);
+				}
+			}
+			for (size_t i = 0; i < KEPT; i++)
+				fill(kept[i], 64 + i % 3 * 100, i + 7777);
+			_exit(0);
+		}
+		wait_exit(pid, 0);
+		for (size_t i = 0; i < KEPT; i++) {
+			CHECK_INTACT(kept[i], 64 + i % 3 * 100, i + 7777);
+			free(kept[i]);
+		}
+	}
+	stop_busy(t, N);
+}
+
+static void *vforker(void *arg)
+{
+	for (int i = 0; i < 40; i++) {
+		pid_t pid = vfork();
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			free(opaque(malloc((size_t)i * 50)));
+			execl("/bin/true", "true", NULL);
+			_exit(9);
+		}
+		wait_exit(pid, 0);
+	}
+	return arg;
+}
+
+/* From several threads at once, which stop only themselves. */
+static void vfork_storm(void)
+{
+	pthread_t t[6], b[2];
+
+	start_busy(b, 2);
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+		CHECK(pthread_create(&t[i], NULL, vforker, NULL) == 0);
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	stop_busy(b, 2);
+}
+
+/* A child by clone() with a stack of its own, as container tools start theirs: no handlers run, and
+ * in a program with one thread no lock can be held. */
+static int cloned(void *arg)
+{
+	child_work((uintptr_t)arg);
+	return 0;
+}
+
+static void by_clone(void)
+{
+	enum { STACK = 256 * 1024 };
+	char *stack = malloc(STACK);
+
+	CHECK(stack);
+	for (uintptr_t i = 0; i < 40; i++) {
+		pid_t pid = clone(cloned, stack + STACK, SIGCHLD, (void *)(i + 1));
+
+		CHECK(pid > 0);
+		wait_exit(pid, 0);
+		pid = _Fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			child_work(i + 2);
+			_exit(0);
+		}
+		wait_exit(pid, 0);
+	}
+	free(stack);
 }
 
 static void *spawner(void *arg)
@@ -472,8 +625,12 @@ static const struct row rows[] = {
 	{"signal-handler", in_handler},
 	{"signal-handler-threads", in_handler_threads},
 	{"bare", bare},
+	{"bare-alone", bare_alone},
 	{"vfork-exec", vfork_exec},
 	{"vfork-malloc", vfork_malloc},
+	{"vfork-malloc-threads", vfork_malloc_threads},
+	{"vfork-storm", vfork_storm},
+	{"clone", by_clone},
 	{"posix-spawn", spawn},
 	{"popen-system", popen_system},
 	{"big-heap", big_heap},

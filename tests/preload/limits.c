@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 static char self[4096];
 
@@ -513,6 +514,67 @@ static void strict_overcommit(void)
 	CHECK(pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/*
+ * A memory cgroup: the kernel's answer is not NULL but the end of the program, so what is cached
+ * must not add up.
+ */
+#define CGROUP_LIMIT (128 * MIB)
+
+static char cgroup[128];
+
+static bool write_number(const char *dir, const char *file, unsigned long n)
+{
+	char path[256], text[32];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	snprintf(text, sizeof(text), "%lu", n);
+	return write_file(path, text);
+}
+
+/* Of either version; the limit's file has another name in each. */
+static bool make_cgroup(void)
+{
+	static const char *const tops[][2] = {
+		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
+		{"/sys/fs/cgroup", "memory.max"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(tops); i++) {
+		snprintf(cgroup, sizeof(cgroup), "%s/slabnode-test-%d", tops[i][0], (int)getpid());
+		if (mkdir(cgroup, 0755) == 0 && write_number(cgroup, tops[i][1], CGROUP_LIMIT))
+			return true;
+		rmdir(cgroup);
+	}
+	return false;
+}
+
+static bool enter_cgroup(unsigned long arg)
+{
+	(void)arg;
+	return write_number(cgroup, "cgroup.procs", (unsigned long)getpid());
+}
+
+/* A quarter of the limit is held; twenty times the limit goes through, in one size after another. */
+static void in_cgroup(void)
+{
+	static const size_t sizes[] = {100, 1000, 5000, 40000, 300000, 3 * MIB};
+	struct link *held = take_until_null(3000, CGROUP_LIMIT / 4, &(size_t){0});
+
+	for (size_t round = 0; round < 40; round++)
+		give_chain(take_until_null(sizes[round % ARRAY_SIZE(sizes)], CGROUP_LIMIT / 2,
+					   &(size_t){0}));
+	give_chain(held);
+}
+
+static void memory_cgroup(void)
+{
+	if (!make_cgroup())
+		check_skip("no memory cgroup can be made here");
+	run_row("_in-cgroup", enter_cgroup, 0);
+	for (int tries = 0; rmdir(cgroup) != 0 && tries < 100; tries++)
+		sleep_ms(10);
+}
+
 static const struct row rows[] = {
 	{"as-64M", as_64},
 	{"as-128M", as_128},
@@ -538,6 +600,8 @@ static const struct row rows[] = {
 	{"_thp-small", thp_small},
 	{"strict-overcommit", strict_overcommit},
 	{"_commit-child", commit_child},
+	{"memory-cgroup", memory_cgroup},
+	{"_in-cgroup", in_cgroup},
 };
 
 int main(int argc, char **argv)

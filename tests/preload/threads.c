@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 
 static void start(pthread_t *t, void *(*fn)(void *), void *arg)
 {
@@ -307,6 +308,55 @@ static void churn(void)
 		  rss_kib() - before, n);
 }
 
+struct crowd {
+	sem_t up, leave;
+};
+
+static void *stand_by(void *arg)
+{
+	struct crowd *c = arg;
+	void *p[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++) {
+		p[i] = malloc(i * 300 + 1);
+		CHECK(p[i]);
+		fill(p[i], i * 300 + 1, (uintptr_t)p);
+	}
+	CHECK(sem_post(&c->up) == 0);
+	while (sem_wait(&c->leave) != 0)
+		CHECK(errno == EINTR);
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++) {
+		CHECK_INTACT(p[i], i * 300 + 1, (uintptr_t)p);
+		free(p[i]);
+	}
+	return NULL;
+}
+
+/* Thousands at a time: nothing of the allocator's may be a number of threads. */
+static void crowd(void)
+{
+	enum { N = 5000 };
+	static pthread_t t[N];
+	static struct crowd c;
+	pthread_attr_t attr;
+	size_t n = 0;
+
+	CHECK(sem_init(&c.up, 0, 0) == 0 && sem_init(&c.leave, 0, 0) == 0);
+	CHECK(pthread_attr_init(&attr) == 0);
+	CHECK(pthread_attr_setstacksize(&attr, 64 * KIB) == 0);
+	while (n < N && pthread_create(&t[n], &attr, stand_by, &c) == 0)
+		n++;
+	if (n < 500)
+		check_skip("not even 500 threads may be started here");
+	for (size_t i = 0; i < n; i++)
+		while (sem_wait(&c.up) != 0)
+			CHECK(errno == EINTR);
+	for (size_t i = 0; i < n; i++)
+		CHECK(sem_post(&c.leave) == 0);
+	for (size_t i = 0; i < n; i++)
+		join(t[i], NULL);
+}
+
 static void *resize(void *arg)
 {
 	struct left *l = arg;
@@ -544,6 +594,7 @@ static const struct row rows[] = {
 	{"outlive", outlive},
 	{"cross-free", cross_free},
 	{"churn", churn},
+	{"crowd", crowd},
 	{"realloc-elsewhere", realloc_elsewhere},
 	{"migration-storm", migration_storm},
 	{"dlopen-loop", dlopen_loop},

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/mman.h>
 
 #include <cmocka.h>
@@ -56,6 +57,11 @@ static inline bool test_in_range(uintptr_t addr)
 	return addr - (uintptr_t)window < 64 * MIB;
 }
 
+static inline bool test_in_main_thread(void)
+{
+	return gettid() == getpid();
+}
+
 static inline struct sn_module_args test_args(const char *description, const char *capacity)
 {
 	struct sn_module_args args = {
@@ -67,6 +73,7 @@ static inline struct sn_module_args test_args(const char *description, const cha
 		.warn = test_warn,
 		.window_base = test_window_base,
 		.in_range = test_in_range,
+		.in_main_thread = test_in_main_thread,
 		.fault_hook = &fault_hook,
 	};
 
