@@ -36,7 +36,7 @@ OUTPUT_LINES = 60
 # Every one of these must have rows: a suite that got lost on the way is a failure.
 SUITES = ["api", "startup", "fork", "threads", "limits", "corruption", "programs", "tools",
           "lifecycle", "races", "unit", "symbols", "docs", "locks", "fastpath", "model", "bench",
-          "install", "vm"]
+          "install", "vm", "fuzz"]
 
 # The ways to run a program under the library. `none` is for testing the tests: no library at all.
 MODES = {
