@@ -12,9 +12,11 @@
 #include <pthread.h>
 #include <unistd.h>
 
+typedef void (*exit_fn)(void *value) __attribute__((noreturn));
+
 SN_EXPORT void pthread_exit(void *value)
 {
-	void (*next)(void *) __attribute__((noreturn));
+	exit_fn next;
 
 	if (gettid() == getpid())
 		sn_control_retire();

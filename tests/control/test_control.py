@@ -938,11 +938,15 @@ class RunDirectory(Base):
         foreign = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         foreign.bind(f"{rundir}/999999999.sock")
         foreign.listen()
+        # Nobody's number: more digits than any process has.
+        longer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        longer.bind(f"{rundir}/9999999999.sock")
+        longer.close()
         living = self.start()
         another = self.start()
         self.assertFalse(os.path.exists(killed.path))
         self.assertEqual(sorted(os.listdir(rundir)),
-                         sorted(["999999999.sock", "notes.txt", f"{living.pid}.sock",
+                         sorted(["999999999.sock", "9999999999.sock", "notes.txt", f"{living.pid}.sock",
                                  f"{another.pid}.sock"]))
         foreign.close()
 
