@@ -295,7 +295,7 @@ static void run_input(const char *data, size_t size)
 	for (size_t at = 0; at < size; at++) {
 		bool escape = data[at] == 0x1b;
 
-		if (!escape && (data[at] >= 0x20 || data[at] < 0 || data[at] == '\n'))
+		if (!escape && ((unsigned char)data[at] >= 0x20 || data[at] == '\n'))
 			continue;
 		say(data + from, at - from);
 		from = at + 1;
