@@ -40,6 +40,13 @@ extern struct sim sim;
 /* topology.c: fills topology and the tables of sim. */
 int sim_topology_read(const struct sn_module_args *args, struct sn_topology *topology,
 		      char *message, size_t message_size);
+/*
+ * How many places a synthetic description multiplies to, in words "TYPE:COUNT" or "COUNT"; above
+ * the most it is not exact.  The time that hwloc takes grows with the square, 2 s at the most: a
+ * few digits too many would keep the program for hours.
+ */
+#define SIM_MOST_PLACES 8192
+unsigned long sim_count_places(const char *description);
 void sim_cpus(unsigned int node, char *buf, size_t size);
 
 /* capacity.c: applies SLABNODE_NODE_CAPACITY to size and has_memory of the nodes.  A bad value

@@ -93,6 +93,26 @@ static int load(const char *description, bool xml, hwloc_topology_t *out)
 	return 0;
 }
 
+unsigned long sim_count_places(const char *description)
+{
+	unsigned long places = 1;
+
+	while (*description != '\0' && places <= SIM_MOST_PLACES) {
+		size_t word = strcspn(description, " (");
+		const char *colon = memchr(description, ':', word);
+		const char *digits = colon == NULL ? description : colon + 1;
+		unsigned long count = *digits == '-' ? 0 : strtoul(digits, NULL, 0);
+
+		if (count > 1)
+			places *= sn_min(count, SIM_MOST_PLACES + 1ul);
+		description += word;
+		if (*description == '(')
+			description += strcspn(description, ")");
+		description += *description != '\0';
+	}
+	return places;
+}
+
 static int compare_nodes(const void *a, const void *b)
 {
 	const hwloc_obj_t *x = a, *y = b;
@@ -117,6 +137,10 @@ static int list_nodes(const struct sn_module_args *args, hwloc_topology_t topolo
 	qsort(list->obj, list->nr, sizeof(list->obj[0]), compare_nodes);
 	if (list->obj[list->nr - 1]->os_index > INT_MAX)
 		return fail(message, message_size, -EINVAL, "a NUMA node has no number");
+	for (unsigned int i = 1; i < list->nr; i++)
+		if (list->obj[i]->os_index == list->obj[i - 1]->os_index)
+			return fail(message, message_size, -EINVAL,
+				    "two NUMA nodes have the number %u", list->obj[i]->os_index);
 	return 0;
 }
 
@@ -340,6 +364,9 @@ int sim_topology_read(const struct sn_module_args *args, struct sn_topology *top
 		if (error != 0)
 			return error;
 	}
+	if (!args->xml && sim_count_places(description) > SIM_MOST_PLACES)
+		return fail(message, message_size, -E2BIG, "at most %d CPUs can be simulated",
+			    SIM_MOST_PLACES);
 	error = load(description, args->xml, &loaded);
 	if (error != 0)
 		return fail(message, message_size, error, "hwloc does not accept \"%.100s\"",

@@ -116,16 +116,28 @@ static int choice_index(const char *words, const char *value)
 	return -1;
 }
 
+/* Digits, and nothing that strtol() takes beside; the text behind them, NULL: none, or too many. */
+static const char *read_number(const char *text, long *number)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return NULL;
+	errno = 0;
+	*number = strtol(text, &end, 10);
+	return errno == 0 ? end : NULL;
+}
+
 /* The shift of a unit, -1: there is none such. */
 static int unit_shift(const char *unit)
 {
-	static const char units[] = "KMG";
+	static const char units[] = "KkMmGg";
 	const char *found;
 
 	if (unit[0] == '\0')
 		return 0;
-	found = strchr(units, unit[0] & ~0x20);
-	return found == NULL || unit[1] != '\0' ? -1 : 10 * (int)(found - units + 1);
+	found = strchr(units, unit[0]);
+	return found == NULL || unit[1] != '\0' ? -1 : 10 * (int)((found - units) / 2 + 1);
 }
 
 static void store_number(const struct option *option, long value)
@@ -148,7 +160,7 @@ static const char *keep(const char *value)
 /* False: malformed, nothing stored. */
 static bool option_set(const struct option *option, const char *value)
 {
-	char *end;
+	const char *end;
 	long number;
 	int choice, shift;
 
@@ -165,11 +177,11 @@ static bool option_set(const struct option *option, const char *value)
 		return choice >= 0;
 	case NUMBER:
 	case SIZE:
-		errno = 0;
-		number = strtol(value, &end, 10);
-		shift = option->kind == SIZE ? unit_shift(end) : *end == '\0' ? 0 : -1;
-		if (end == value || shift < 0 || errno != 0 ||
-		    __builtin_mul_overflow(number, 1l << shift, &number) ||
+		end = read_number(value, &number);
+		if (end == NULL || (option->kind == NUMBER && *end != '\0'))
+			return false;
+		shift = unit_shift(end);
+		if (shift < 0 || __builtin_mul_overflow(number, 1l << shift, &number) ||
 		    number < option->least || number > option->most)
 			return false;
 		store_number(option, number);
@@ -247,21 +259,18 @@ bool sn_options_row(unsigned int index, struct sn_control_option *row)
 
 int sn_parse_list(const char *text, int *numbers, int max)
 {
+	long first, last;
 	int n = 0;
 
 	while (*text != '\0') {
-		char *end;
-		long first = strtol(text, &end, 10), last = first;
-
-		if (end == text || first < 0 || first > 65535)
+		text = read_number(text, &first);
+		if (text == NULL)
 			return -1;
-		text = end;
-		if (*text == '-') {
-			last = strtol(text + 1, &end, 10);
-			if (end == text + 1 || last < first || last > 65535)
-				return -1;
-			text = end;
-		}
+		last = first;
+		if (*text == '-')
+			text = read_number(text + 1, &last);
+		if (text == NULL || last < first || last > 65535)
+			return -1;
 		for (long i = first; i <= last && n < max; i++)
 			numbers[n++] = (int)i;
 		if (*text == ',' && text[1] != '\0')

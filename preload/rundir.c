@@ -126,7 +126,7 @@ static int pid_of(const char *name)
 {
 	int pid = 0;
 
-	while (*name >= '0' && *name <= '9' && pid < 1000000000)
+	while (*name >= '0' && *name <= '9' && pid < 100000000)
 		pid = pid * 10 + (*name++ - '0');
 	return !strcmp(name, SOCKET_SUFFIX) || !strcmp(name, NEWBORN_SUFFIX) ? pid : 0;
 }

@@ -255,8 +255,9 @@ static void configure_control(void)
 
 static void start_core(void)
 {
+	int hardened = sn_min(sn_options.hardened, 2); /* the third level is the sample */
 	struct sn_core_config config = {
-		.hardened = (unsigned int)sn_min(sn_options.hardened, 2),
+		.hardened = (unsigned int)hardened,
 		.sample = sn_options.hardened > 2 ? 1 : (uint64_t)sn_options.sample,
 		.locked = sn_options.fastpath_locked != 0,
 		.locked_reason = "SLABNODE_FASTPATH=locked",

@@ -11,9 +11,11 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
+typedef void (*exit_fn)(void *value) __attribute__((noreturn));
+
 SN_EXPORT void pthread_exit(void *value)
 {
-	void (*next)(void *) __attribute__((noreturn));
+	exit_fn next;
 
 	if (sn_in_main_thread())
 		sn_control_retire();

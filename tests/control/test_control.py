@@ -519,6 +519,40 @@ class ManyClients(Base):
             thread.join()
         self.assertEqual(failures, [])
 
+    def test_thousand(self):
+        """Silent ones, half lines, requests whose replies nobody reads: who asks is answered."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2048)), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        self.process.order("b")
+        asking = self.process.client()
+        habits = (b"", b"stat", b"slabinfo\n" * 30, b"offline 1 policy=wait\n")
+        crowd = []
+
+        def connect():
+            while True:
+                try:
+                    return self.process.client(hello=False)
+                except BlockingIOError:  # so many have yet to be accepted
+                    time.sleep(0.001)
+
+        for i in range(1000):
+            extra = connect()
+            crowd.append(extra)
+            try:
+                extra.send(habits[i % len(habits)])
+            except OSError:
+                pass  # turned away already
+            if i % 50 == 0:
+                begin = time.monotonic()
+                self.assertTrue(asking.ask("version")["ok"])
+                self.assertLess(time.monotonic() - begin, 2)
+        for extra in crowd:
+            extra.close()
+        until(lambda: len(self.process.own_threads()) == 2)
+        until(lambda: all(node["state"] == "online" for node in asking.ask("status")["nodes"]))
+        until(lambda: "slabnode" in self.process.client(hello=False).read())
+
     def test_limit(self):
         clients = [self.process.client() for _ in range(64)]
         for _ in range(36):
@@ -904,13 +938,46 @@ class RunDirectory(Base):
         foreign = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         foreign.bind(f"{rundir}/999999999.sock")
         foreign.listen()
+        # Nobody's number: more digits than any process has.
+        longer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        longer.bind(f"{rundir}/9999999999.sock")
+        longer.close()
         living = self.start()
         another = self.start()
         self.assertFalse(os.path.exists(killed.path))
         self.assertEqual(sorted(os.listdir(rundir)),
-                         sorted(["999999999.sock", "notes.txt", f"{living.pid}.sock",
+                         sorted(["999999999.sock", "9999999999.sock", "notes.txt", f"{living.pid}.sock",
                                  f"{another.pid}.sock"]))
         foreign.close()
+
+    def test_what_stands_in_place_of_the_socket(self):
+        """Under the names that the process will use, whose number is known beforehand to others."""
+        rundir = f"{self.directory}/run"
+        os.mkdir(rundir, 0o700)
+        victim = f"{self.directory}/victim"
+        with open(victim, "w", encoding="ascii") as file:
+            file.write("kept")
+
+        def link(name):
+            os.symlink(victim, name)
+
+        def plain(name):
+            shutil.copy(victim, name)
+
+        for suffix, make, works in ((".sock", link, True), (".new", link, True),
+                                    (".sock", plain, True), (".new", plain, True),
+                                    (".sock", os.mkdir, False), (".new", os.mkdir, False)):
+            process = self.start(rundir=rundir, wait=False,
+                                 before=lambda: make(f"{rundir}/{os.getpid()}{suffix}"))
+            until(lambda: process.order("s") != "|")
+            self.assertEqual("no socket" not in process.order("s"), works, (suffix, make))
+            if works:
+                self.assertTrue(process.ask("version")["ok"])
+            self.assertEqual(process.end(), 0)
+            with open(victim, encoding="ascii") as file:
+                self.assertEqual(file.read(), "kept")
+            shutil.rmtree(rundir)
+            os.mkdir(rundir, 0o700)
 
     def test_own_stale_socket(self):
         rundir = f"{self.directory}/run"

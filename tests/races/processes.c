@@ -296,7 +296,7 @@ static void last_free(void)
 		if (i % 5 == 0)
 			sleep_ms(5);
 		for (uint64_t spins = rnd(&seed) % 40000; spins > 0; spins--)
-			__asm__ volatile("pause");
+			relax();
 		thread_end(thread_begin(ways[i % ARRAY_SIZE(ways)], NULL));
 		check_woken(change, now_sec());
 	}

@@ -75,6 +75,16 @@ void check_empties(int node);
 pthread_t thread_begin(void *(*run)(void *), void *arg);
 void thread_end(pthread_t thread);
 
+/* Between two looks at a word, in a loop that must not be long. */
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
 /* A bunch of objects of all kinds on one node, each filled with what names it. */
 #define BUNCH 300
 struct bunch {

@@ -282,7 +282,7 @@ static void free_meets_drain(uint64_t *seed, const char *step, unsigned int roun
 		atomic_store(&free_gate, 1);
 	change = offline_begin(1, SLABNODE_STRICT, 0);
 	for (uint64_t i = rnd(seed) % 3000; i > 0; i--)
-		__asm__ volatile("pause");
+		relax();
 	atomic_store(&free_gate, 1);
 	thread_end(thread);
 	error = change_end(change);

@@ -124,6 +124,26 @@ static void test_many(void **state)
 	assert_string_equal(cpus_of(0), "0,2,4,6,8,10,12,14");
 }
 
+/* hwloc would be busy with these for hours. */
+static void test_too_many(void **state)
+{
+	static const char *const large[] = {
+		"numa:64 core:1024 pu:1",
+		"99999999",
+		"numa:99999999999999999999 pu:1",
+		"2 9999",
+		"numa:99 l3:0x100(size=1MB indexes=0) [numa] core:8 pu:1",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SN_ARRAY_SIZE(large); i++) {
+		assert_int_equal(discover_from(large[i], NULL, false, &t, message, sizeof(message)),
+				 -E2BIG);
+		assert_string_equal(message, "at most 8192 CPUs can be simulated");
+	}
+	read_ok("numa:2(memory=99999MiB indexes=1,0) core:2 pu:1", NULL);
+}
+
 static void test_cpu_list_that_does_not_fit(void **state)
 {
 	char buf[12];
@@ -175,7 +195,7 @@ static void test_bad_descriptions(void **state)
 		"numa:-1",
 		"numa:2(memory=0) pu:1",
 		"pu:1 numa:2",
-		"numa:99999999999999999999 pu:1",
+		"numa:3(indexes=2,2,9) pu:1",
 		"\xff\xfe",
 	};
 
@@ -287,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_holes_in_synthetic),
 		cmocka_unit_test(test_default_distances),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_cpu_list_that_does_not_fit),
 		cmocka_unit_test(test_xml_holes),
 		cmocka_unit_test(test_xml_without_sizes),

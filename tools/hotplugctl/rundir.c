@@ -86,7 +86,9 @@ static const char *find_variable(const char *environment, size_t length, const c
 {
 	size_t name_length = strlen(name);
 
-	for (size_t at = 0; environment && at < length; at += strlen(environment + at) + 1)
+	if (!environment)
+		return NULL;
+	for (size_t at = 0; at < length; at += strlen(environment + at) + 1)
 		if (!strncmp(environment + at, name, name_length) &&
 		    environment[at + name_length] == '=' && environment[at + name_length + 1])
 			return environment + at + name_length + 1;
@@ -390,8 +392,9 @@ bool has_socket_here(const struct process *process)
 int connect_path(struct process *process)
 {
 	const char *slash = strrchr(process->socket, '/');
-	char *parent = slash ? strndup(process->socket, (size_t)(slash - process->socket) + 1)
-			     : copy_text(".");
+	char *parent =
+		slash ? format_text("%.*s", (int)(slash - process->socket) + 1, process->socket)
+		      : copy_text(".");
 	int directory = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int fd = -errno;
 
