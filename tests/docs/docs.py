@@ -452,6 +452,11 @@ def pages():
         title = re.search(r"^\.Dt (\S+) (\d)", read(os.path.relpath(file, SOURCE)), re.M)
         if not title or title.groups() != (name.upper(), number):
             lines.append(f"{name}.{number}: .Dt does not name it")
+        # Both are accepted by the formatter, and shown as something else than was meant.
+        for wrong, what in ((r"^\.It .*\bOp\b.*\bOp\b.*", "options within options"),
+                            (r"^\..*\bXr \S+ \d , \w+ \d.*", "a reference that is plain text")):
+            lines += [f"{name}.{number}: {what}: {line}"
+                      for line in re.findall(wrong, read(os.path.relpath(file, SOURCE)), re.M)]
         for other, kind in re.findall(r"^\.Xr (\S+) (\d)\b", read(os.path.relpath(file, SOURCE)), re.M):
             if re.match(r"hotplugctl|slabnode|libslabnode", other) and f"{other}.{kind}" not in names:
                 lines.append(f"{name}.{number} refers to {other}({kind}), which is not there")

@@ -23,17 +23,19 @@ static void print_figure(const struct context *context, const struct figure *fig
 			 const json_t *reply)
 {
 	const json_t *value = json_object_get(reply, figure->name);
+	unsigned int kind = figure->kind & ~(unsigned int)FIGURE_SPARSE;
 	char *text;
 
-	if (figure->kind == FIGURE_LIST) {
+	if (kind == FIGURE_LIST) {
 		print_list(figure, value);
 		return;
 	}
-	if (!json_is_number(value))
+	if (!json_is_number(value) ||
+	    ((figure->kind & FIGURE_SPARSE) && json_number_value(value) == 0))
 		return;
-	if (figure->kind == FIGURE_BYTES)
+	if (kind == FIGURE_BYTES)
 		text = format_bytes(field_count(reply, figure->name), exact_bytes(context));
-	else if (figure->kind == FIGURE_MS)
+	else if (kind == FIGURE_MS)
 		text = format_text("%.3g", json_number_value(value));
 	else
 		text = format_text("%llu", (unsigned long long)field_count(reply, figure->name));
