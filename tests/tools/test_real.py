@@ -169,7 +169,8 @@ class Agreement(RealCase):
         families = openmetrics.parse(self.expect(0, "metrics").stdout)
         self.assertEqual(openmetrics.series(families["slabnode_process_up"], pid=other.pid), [0])
         self.assertEqual(openmetrics.series(families["slabnode_process_problem_info"],
-                                            pid=other.pid, problem="no control thread",
+                                            pid=other.pid,
+                                            problem="no control thread: SLABNODE_CONTROL=off",
                                             command="python3"), [1])
         self.assertEqual(openmetrics.series(families["slabnode_process_up"], pid=self.pid), [1])
 
