@@ -184,6 +184,10 @@ class Agreement(RealCase):
         live = self.expect(0, "status", "-n", "-o", "node,live").stdout.split()
         shown = re.findall(r"(?m)^>? +(\d) \S+ +\[[#+.]+\] +(\S+)", text)
         self.assertEqual([x for pair in shown for x in pair], live)
+        screen.resize(140, 30)
+        text = screen.wait(r"NODE STATE .*LIVE +CACHED +RESIDENT +ELSEWHERE +FREE +LOCAL%$")
+        away = self.expect(0, "status", "-n", "-o", "node,elsewhere").stdout.split()[5]
+        self.assertRegex(text, rf"(?m)^. +2 offline.*\] +\S+ +\S+ +0 +{re.escape(away)} ")
 
 
 @unittest.skipUnless(shutil.which("tmux"), "needs tmux")

@@ -67,7 +67,7 @@ class Top(MockCase):
         text = self.top().wait(r"^malloc-192").splitlines()
         self.assertRegex(text[0], rf"^hotplugctl top: {self.mock.pid} mock +every 1s  \d\d:")
         self.assertEqual(text[1], "topology synthetic, fast path rseq, placement simulated")
-        self.assertRegex(text[2], r"^ NODE STATE .*LIVE +CACHED +FREE +LOCAL%")
+        self.assertRegex(text[2], r"^ NODE STATE .*LIVE +CACHED +RESIDENT +FREE$")
         for node, line in enumerate(text[3:7]):
             self.assertRegex(line, rf"^ +{node} online +\[[#+.]+\]")
         # 353M of 512M are live: two thirds of the bar.
