@@ -375,6 +375,9 @@ void sn_show_options(struct sn_reply *reply)
 
 void sn_show_plan(struct sn_reply *reply, const struct sn_plan *plan)
 {
+	struct sn_node_stats stats = {0};
+
+	sn_node_stats(plan->node, &stats);
 	sn_json_begin(reply);
 	sn_json_bool(reply, "ok", true);
 	show_node_number(reply, "node", plan->node);
@@ -387,6 +390,7 @@ void sn_show_plan(struct sn_reply *reply, const struct sn_plan *plan)
 	sn_json_u64(reply, "evict_objects", plan->evict_objects);
 	sn_json_u64(reply, "to_move_bytes", plan->to_move_bytes);
 	sn_json_u64(reply, "guest_bytes", plan->guest_bytes);
+	sn_json_u64(reply, "other_bytes", stats.other_bytes);
 	sn_json_open_array(reply, "targets");
 	for (unsigned int i = 0; i < plan->nr_targets; i++) {
 		sn_json_open_object(reply, NULL);

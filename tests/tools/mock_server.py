@@ -265,7 +265,8 @@ class Client(threading.Thread):
         return {"ok": True, "node": node, "state": "offline", "already": False,
                 "policy": values.get("policy", "migrate"), "drained_objects": 7,
                 "released_bytes": 65536, "evicted_objects": 0, **self.moved(),
-                "unmovable": [], "elapsed_ms": 1.5, "max_stall_ms": 0.25, **whole}
+                "unmovable": [], "elapsed_ms": 1.5, "max_stall_ms": 0.25,
+                "other_bytes": int(self.options.get("other", "0")), **whole}
 
     def online(self, node, _values):
         if node not in self.model.state:

@@ -167,6 +167,23 @@ class Advice(MockCase):
         self.assertEqual(self.expect(0, "-p", pid, "cancel", "2").stdout,
                          "node 2: online\nnote: nothing was under way\n")
 
+    def test_other_memory_is_named(self):
+        pid = self.start("other=1073741824").pid
+        # The kernel of this machine has one node: what the mock is, lies there.
+        words = self.expect(0, "-p", pid, "offline", "0").stdout.splitlines()
+        at = [n for n, line in enumerate(words) if line.startswith("  other memory   1G of the")]
+        self.assertEqual(len(at), 1, words)
+        if not os.path.exists("/proc/self/numa_maps"):
+            self.skipTest("this kernel has no numa_maps")
+        named = {kind: amount for amount, kind in
+                 re.findall(r"(\S+[KMG]) ([a-z() ]+)", words[at[0] + 1])}
+        self.assertEqual(set(named), {"program and libraries", "files", "heap (brk)", "stack",
+                                      "mappings"})
+        self.assertRegex(named["program and libraries"], "M$")
+        self.assertRegex(named["stack"], "K$")
+        words = self.expect(0, "-p", pid, "offline", "1").stdout.splitlines()
+        self.assertEqual(words[-1].split(), ["1G", "mappings"], "nothing of it lies on node 1")
+
     def test_the_whole_process(self):
         pid = self.start().pid
         done = self.expect(0, "-p", pid, "offline", "1", "--whole-process")

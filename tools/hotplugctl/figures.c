@@ -9,12 +9,17 @@
 #include "json.h"
 #include "util.h"
 
+void print_figure_text(const char *label, const char *text)
+{
+	printf("  %-14s %s\n", label, text);
+}
+
 static void print_list(const struct figure *figure, const json_t *value)
 {
 	for (size_t i = 0; i < json_array_size(value); i++) {
 		char *text = describe_value(json_array_get(value, i));
 
-		printf("  %-14s %s\n", i ? "" : figure->label, text);
+		print_figure_text(i ? "" : figure->label, text);
 		free(text);
 	}
 }

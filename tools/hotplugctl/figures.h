@@ -24,6 +24,8 @@ struct figure {
 	const char *after; /* unit or explanation */
 };
 
+/* One more line, below the label or without one. */
+void print_figure_text(const char *label, const char *text);
 void print_figures(const struct context *context, const struct figure *figures,
 		   const json_t *reply);
 

@@ -13,6 +13,7 @@
 #include "figures.h"
 #include "hotplugctl.h"
 #include "json.h"
+#include "other_memory.h"
 #include "progress.h"
 #include "request.h"
 #include "result.h"
@@ -163,14 +164,28 @@ static void print_whole_process(const struct context *context, const json_t *rep
 	text = json_is_false(json_object_get(whole, "ok"))
 		       ? failure_text(whole)
 		       : format_text("%s moved, %s stayed", moved, stayed);
-	printf("  %-14s %s\n", "whole process", text);
+	print_figure_text("whole process", text);
 	free(text);
 	free(moved);
 	free(stayed);
 }
 
-static void print_done(const struct context *context, const json_t *reply)
+static void print_other_memory(const struct context *context, const struct session *session)
 {
+	uint64_t bytes = field_count(session->reply, "other_bytes");
+	unsigned int node = (unsigned int)field_count(session->reply, "node");
+	char *text =
+		bytes ? name_other_memory(session->process->pid, node, bytes, exact_bytes(context))
+		      : NULL;
+
+	if (text)
+		print_figure_text("", text);
+	free(text);
+}
+
+static void print_done(const struct context *context, const struct session *session)
+{
+	const json_t *reply = session->reply;
 	bool offline = context->command->run == run_offline;
 
 	print_head(context, reply);
@@ -182,6 +197,7 @@ static void print_done(const struct context *context, const json_t *reply)
 	if (!offline)
 		return;
 	print_figures(context, away_figures, reply);
+	print_other_memory(context, session);
 	print_whole_process(context, reply);
 }
 
@@ -318,7 +334,7 @@ static void show_results(const struct context *context, const struct targets *ta
 	if (several_results(context, targets)) {
 		show_table(context, targets);
 	} else if (session->code == EXIT_DONE) {
-		print_done(context, session->reply);
+		print_done(context, session);
 	} else {
 		if (!print_back(session))
 			print_failure(context, session->process, session->reply);
