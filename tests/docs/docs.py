@@ -21,6 +21,8 @@ import time
 import urllib.parse
 import xml.etree.ElementTree
 
+import replies
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.environ.get("DOCS_SOURCE", os.path.dirname(os.path.dirname(HERE)))
 BUILD = os.environ.get("TEST_BUILD", os.path.join(SOURCE, "build"))
@@ -162,6 +164,13 @@ def options_live():
         fail("hotplugctl options: " + done.stdout + done.stderr)
     told = {row["name"]: row["default"] or "none" for row in json.loads(done.stdout)["options"]}
     check(compare("option", told, option_table(), "the running library"))
+
+
+def json_fields():
+    """docs/json.md has each field of each answer."""
+    if not os.path.exists(os.path.join(BUILD, "preload", "libslabnode.so")):
+        skip("the library is not built")
+    check(replies.compare(read("docs/json.md"), BUILD))
 
 
 def command_table():
@@ -383,6 +392,8 @@ DIFFERENCES = [
     ("commands", "tools/hotplugctl/commands.c", '{"drain"', '{"empty"'),
     ("commands", "docs/man/hotplugctl.1", "Op Fl -rebalance", "Op Fl -balance"),
     ("exit-codes", "tools/hotplugctl/hotplugctl.h", "EXIT_TIMED_OUT = 6", "EXIT_TIMED_OUT = 7"),
+    ("json", "docs/json.md", "| `to_move_bytes` |", "| `to_go_bytes` |"),
+    ("json", "docs/json.md", "`phase`, `elapsed_ms`, `waiting_for`", "`phase`, `elapsed_ms`"),
     ("functions", "include/slabnode.h", "int slabnode_cancel(int node)", "int slabnode_cancel(long node)"),
     ("header", "include/slabnode.h", " * Return: bytes given back.\n", ""),
     ("header", "docs/man/slabnode.h.3", "SLABNODE_GONE", "SLABNODE_LOST"),
@@ -553,7 +564,7 @@ def figures():
     check(lines)
 
 
-ROWS = {"options": options, "options-live": options_live, "commands": commands,
+ROWS = {"options": options, "options-live": options_live, "json": json_fields, "commands": commands,
         "exit-codes": exit_codes, "columns": columns, "functions": functions, "header": header,
         "wrapper": wrapper, "messages": messages, "noticed": noticed,
         "faults": faults, "pages": pages, "links": links, "pictures": pictures, "figures": figures}
