@@ -166,6 +166,38 @@ def options_live():
     check(compare("option", told, option_table(), "the running library"))
 
 
+def bad_values():
+    """A value that cannot be read is told of in one line, with the default that is used instead, and
+    stops nothing; so is a file that cannot be written. A name that is no option's is told of to
+    those who want messages."""
+    library = os.path.join(BUILD, "preload", "libslabnode.so")
+    if not os.path.exists(library):
+        skip("the library is not built")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SLABNODE")}
+
+    def told(**environment):
+        done = subprocess.run(["/bin/true"], env={**kept, "LD_PRELOAD": library, **environment},
+                              capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode != 0:
+            lines.append(f"/bin/true ended with {done.returncode} under {environment}")
+        return done.stderr
+
+    lines = []
+    simulated = {"SLABNODE_TOPOLOGY": "synthetic:node:2 pu:1"}
+    for name, default in option_table().items():
+        text = told(**{**simulated, name: "no such value"})
+        wanted = "the topology's own sizes" if name.endswith("CAPACITY") else re.escape(default)
+        if not re.fullmatch(rf"slabnode: {name}: [^\n]*, using {wanted}\n", text):
+            lines.append(f"{name}: a bad value gives {text!r}")
+    for text, what in ((told(SLABNODE_STATS="json:/nowhere/x"), "SLABNODE_STATS: /nowhere/x cannot be"),
+                       (told(SLABNODE_TOPOLOGI="auto", SLABNODE_VERBOSE="1"), "SLABNODE_TOPOLOGI: no such")):
+        if not text.startswith(f"slabnode: {what}") or text.count("\n") != 1:
+            lines.append(f"instead of {what!r}: {text!r}")
+    if told(SLABNODE_TOPOLOGI="auto"):
+        lines.append("a variable of somebody else's is complained about")
+    check(lines)
+
+
 def json_fields():
     """docs/json.md has each field of each answer."""
     if not os.path.exists(os.path.join(BUILD, "preload", "libslabnode.so")):
@@ -564,7 +596,7 @@ def figures():
     check(lines)
 
 
-ROWS = {"options": options, "options-live": options_live, "json": json_fields, "commands": commands,
+ROWS = {"options": options, "options-live": options_live, "bad-values": bad_values, "json": json_fields, "commands": commands,
         "exit-codes": exit_codes, "columns": columns, "functions": functions, "header": header,
         "wrapper": wrapper, "messages": messages, "noticed": noticed,
         "faults": faults, "pages": pages, "links": links, "pictures": pictures, "figures": figures}
