@@ -26,7 +26,7 @@ class ExitCodes(MockCase):
                       ["offline", "1", "--max-stall", "0"], ["offline", "1", "--max-stall", "0.5"],
                       ["status", "-o", "NOSUCH"], ["status", "--policy", "wait"],
                       ["cordon", "1", "2"], ["cordon", "1,2"], ["status", "1"], ["-a", "status"],
-                      ["-p", "x", "status"], ["events", "--since", "x"], ["fault"],
+                      ["-p", "x", "status"], ["-s", "", "status"], ["events", "--since", "x"], ["fault"],
                       ["fault", "a\nb"], ["storm", "--rate", "-1"], ["storm", "--requests", "0"],
                       ["storm", "--clients", "99"], ["--nonsense"],
                       ["offline", "0-99999"], ["help", "nonsense"], ["--json", "metrics"],
