@@ -64,7 +64,9 @@ struct sn_lifecycle_result {
 	enum sn_node_state state; /* after the operation */
 	enum sn_policy policy;
 	bool already; /* the node was in that state before; nothing was done */
-	uint64_t drained_objects, released_bytes, evicted_objects, migrated_bytes;
+	uint64_t drained_objects, released_bytes, evicted_objects;
+	uint64_t migrated_bytes; /* away by an offline, back by an online */
+	uint64_t guest_bytes;	 /* of these, other nodes': they leave under every policy */
 	struct sn_unmovable unmovable[SN_MAX_UNMOVABLE];
 	unsigned int nr_unmovable;
 	struct sn_holder holders[SN_MAX_HOLDERS];
@@ -111,8 +113,8 @@ struct sn_plan {
 	bool feasible;
 	uint64_t cached_bytes, live_bytes, metadata_bytes;
 	/* What the offline's result will say: given back to the system, evicted from movable
-	 * caches, moved. */
-	uint64_t released_bytes, evict_bytes, evict_objects, to_move_bytes;
+	 * caches, moved; of that, other nodes' guests. */
+	uint64_t released_bytes, evict_bytes, evict_objects, to_move_bytes, guest_bytes;
 	struct {
 		unsigned int node;
 		uint64_t free_bytes;	    /* UINT64_MAX: not limited or unknown */

@@ -150,6 +150,12 @@ static void add_result(struct sn_migration *m, const struct sn_move_result *resu
 		m->moved.last_error = result->last_error;
 }
 
+/* Whether what is being moved, or looked at, belongs to another node. */
+static bool of_guests(const struct sn_migration *m)
+{
+	return m->segment != NULL && m->home != m->node && m->home->index != SN_NODE_INTERNAL;
+}
+
 /*
  * Pages that are all to move, `here` of them, or absent.  False: not all had room on the target,
  * whatever it said of its free memory (a kernel keeps some of that back): the rest is tried again.
@@ -159,20 +165,21 @@ static bool move_stretch(struct sn_migration *m, char *addr, size_t npages, size
 {
 	unsigned int target = choose_target(m, here << SN_PAGE_SHIFT);
 	struct sn_move_result result = {0};
-	bool guests;
+	bool guests = of_guests(m);
 
 	if (target == SN_NODE_NONE) {
 		m->moved.no_room += here;
 		m->moved.last_error = ENOMEM;
 		return true;
 	}
-	guests = m->segment != NULL && m->home != m->node && m->home->index != SN_NODE_INTERNAL;
 	if (guests)
 		begin_guests(m);
 	m->error = sn_placement->move(addr, npages << SN_PAGE_SHIFT, target, &result);
 	SN_PROBE(move, m->node->os_number, sn_nodes[target]->os_number, here, m->error);
-	if (guests)
+	if (guests) {
 		end_guests(m);
+		m->guest_pages += result.moved;
+	}
 	end_batch(sn_nodes[target]);
 	if (result.no_room > 0) {
 		if (result.moved == 0 && m->refused == target)
@@ -350,11 +357,14 @@ static void count_left(struct sn_migration *m, char *addr, size_t npages)
 static void count_kept(struct sn_migration *m, char *addr, size_t npages)
 {
 	int where[UNIT_PAGES];
+	size_t kept = 0;
 
 	if (look_at(m, addr, npages, where))
 		for (size_t i = 0; i < npages; i++)
-			m->left_pages += is_to_move(m, where[i]) &&
-					 !m->released(m->arg, addr + (i << SN_PAGE_SHIFT));
+			kept += is_to_move(m, where[i]) &&
+				!m->released(m->arg, addr + (i << SN_PAGE_SHIFT));
+	m->left_pages += kept;
+	m->guest_pages += of_guests(m) ? kept : 0;
 }
 
 void sn_migrate_dry_run(struct sn_migration *m)

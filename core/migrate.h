@@ -26,6 +26,7 @@ struct sn_migration {
 	void *arg;
 	/* Results. */
 	struct sn_move_result moved;
+	size_t guest_pages; /* of these, or of those left by a dry run, other nodes' */
 	/* Between moving and looking: batches of guests under way, and how many had begun. */
 	uint32_t guests_moving, guests_begun;
 	struct sn_segment *segment; /* being moved: of `home`; NULL: metadata */

@@ -84,6 +84,7 @@ static int plan_pages(struct sn_plan *plan, int *move_error)
 		sn_migrate_dry_run(&m);
 		plan->released_bytes = survey.released_pages << SN_PAGE_SHIFT;
 		plan->to_move_bytes = m.left_pages << SN_PAGE_SHIFT;
+		plan->guest_bytes = (uint64_t)m.guest_pages << SN_PAGE_SHIFT;
 		*move_error = m.error;
 	}
 	sn_survey_end(&survey);

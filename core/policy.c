@@ -211,13 +211,19 @@ static int judge_pass(struct sn_offline *o, const struct sn_migration *m, uint64
 	return stop ? fail_unmoved(o, m) : PASS_AGAIN;
 }
 
+/* Also of a pass that fails: what it moved stays where it is. */
+static void count_moved(struct sn_lifecycle_result *result, const struct sn_migration *m)
+{
+	result->migrated_bytes += (uint64_t)m->moved.moved << SN_PAGE_SHIFT;
+	result->guest_bytes += (uint64_t)m->guest_pages << SN_PAGE_SHIFT;
+}
+
 /* Passes over the node until a query finds no page of it left there; guests_only: no page of other
  * nodes' ranges, which lie there since those nodes were away. */
 int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 {
 	uint64_t give_up = 0;
 	struct sn_migration m;
-	size_t moved = 0;
 	bool guests_gone = true; /* they left before the acknowledgement; the proof shall tell */
 	int error;
 
@@ -230,7 +236,7 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 		m.guests_gone = guests_gone;
 		guests_gone = false;
 		sn_migrate_pass(&m);
-		moved += m.moved.moved;
+		count_moved(o->result, &m);
 		o->result->proof_bytes = m.proof_pages << SN_PAGE_SHIFT;
 		o->result->proof_ms = (double)m.proof_ns / 1e6;
 		if ((m.error == -ENOSYS || m.error == -EPERM) && sn_drain_live(o->node) == 0)
@@ -239,8 +245,6 @@ int sn_policy_move_off(struct sn_offline *o, bool guests_only)
 		if (give_up == 0)
 			give_up = sn_now_ns() + MIGRATE_RETRY_MS * 1000000ull;
 		error = judge_pass(o, &m, give_up);
-		if (error == 0)
-			o->result->migrated_bytes += (uint64_t)moved << SN_PAGE_SHIFT;
 		if (error != PASS_AGAIN)
 			return error;
 		sn_offline_report(o, SN_PHASE_VERIFY, 0, m.left_pages);
@@ -254,8 +258,7 @@ static void move_some(struct sn_offline *o, struct sn_migration *m)
 	m->progress = NULL;
 	m->unproven = true;
 	sn_migrate_pass(m);
-	if (m->error == 0)
-		o->result->migrated_bytes += (uint64_t)m->moved.moved << SN_PAGE_SHIFT;
+	count_moved(o->result, m);
 }
 
 /* The allocator's own per-node metadata leaves under every policy; what cannot is reported. */

@@ -163,14 +163,30 @@ static bool take_flag(struct request *request, const char *key)
 	return value && !strcmp(value, "1");
 }
 
+/* "max-stall is a whole number from 1 to 60000: 0". */
+static void complain_range(struct request *request, const char *key, uint64_t least, uint64_t most,
+			   const char *value)
+{
+	char range[96];
+	struct sn_text text;
+
+	sn_text_begin(&text, range, sizeof(range));
+	sn_text_add(&text, key);
+	sn_text_add(&text, " is a whole number from ");
+	sn_text_number(&text, least);
+	sn_text_add(&text, " to ");
+	sn_text_number(&text, most);
+	complain(request, -EINVAL, range, value);
+}
+
 static uint64_t take_number(struct request *request, const char *key, uint64_t least, uint64_t most,
 			    uint64_t otherwise)
 {
-	const char *value = take_option(request, key);
+	const char *value = take_option(request, key), *end = value;
 	uint64_t number = otherwise;
 
-	if (value && (!read_number(&value, most, &number) || *value || number < least))
-		complain(request, -EINVAL, "not a number in range", key);
+	if (value && (!read_number(&end, most, &number) || *end || number < least))
+		complain_range(request, key, least, most, value);
 	return number;
 }
 

@@ -118,6 +118,9 @@ void sn_exit_stats(void)
 		if (fd >= 0) {
 			print_json(fd);
 			close(fd);
+		} else {
+			dprintf(stderr_copy, "slabnode: SLABNODE_STATS: %s cannot be written: %s\n",
+				sn_options.stats + 5, sn_errno_name(errno));
 		}
 	}
 	sn_internal_leave();

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <unistd.h>
 
 struct sn_options sn_options;
 
@@ -192,11 +193,38 @@ static bool option_set(const struct option *option, const char *value)
 
 static void report_bad(const struct option *option, const char *value)
 {
+	const char *relation = strchr(option->range, '|') != NULL ? "one of "
+			       : option->kind == TEXT		  ? ""
+								  : "in ";
 	char message[256];
 
-	snprintf(message, sizeof(message), "%s: '%.64s' is not one of %s, using %s", option->name,
-		 value, option->range, option->fallback[0] == '\0' ? "none" : option->fallback);
+	snprintf(message, sizeof(message), "%s: '%.64s' is not %s%s, using %s", option->name, value,
+		 relation, option->range, option->fallback[0] == '\0' ? "none" : option->fallback);
 	sn_warn_once(option->name, message);
+}
+
+static bool is_option(const char *name, size_t length)
+{
+	for (size_t i = 0; i < SN_ARRAY_SIZE(table); i++)
+		if (strlen(table[i].name) == length && strncmp(table[i].name, name, length) == 0)
+			return true;
+	return false;
+}
+
+/* Variables that look like ours may be somebody else's: only who asks for messages is told. */
+static void report_unknown(void)
+{
+	char message[256];
+
+	for (char **variable = environ; *variable != NULL; variable++) {
+		size_t length = strcspn(*variable, "=");
+
+		if (strncmp(*variable, "SLABNODE_", 9) != 0 || is_option(*variable, length))
+			continue;
+		snprintf(message, sizeof(message), "%.*s: no such option, ignored",
+			 (int)sn_min(length, (size_t)64), *variable);
+		sn_warn_once(*variable, message);
+	}
 }
 
 void sn_options_read(void)
@@ -213,6 +241,8 @@ void sn_options_read(void)
 			option_set(&table[i], table[i].fallback);
 		}
 	}
+	if (!secure && sn_options.verbose > 0)
+		report_unknown();
 	errno = saved;
 }
 

@@ -375,6 +375,9 @@ void sn_show_options(struct sn_reply *reply)
 
 void sn_show_plan(struct sn_reply *reply, const struct sn_plan *plan)
 {
+	struct sn_node_stats stats = {0};
+
+	sn_node_stats(plan->node, &stats);
 	sn_json_begin(reply);
 	sn_json_bool(reply, "ok", true);
 	show_node_number(reply, "node", plan->node);
@@ -386,6 +389,8 @@ void sn_show_plan(struct sn_reply *reply, const struct sn_plan *plan)
 	sn_json_u64(reply, "evict_bytes", plan->evict_bytes);
 	sn_json_u64(reply, "evict_objects", plan->evict_objects);
 	sn_json_u64(reply, "to_move_bytes", plan->to_move_bytes);
+	sn_json_u64(reply, "guest_bytes", plan->guest_bytes);
+	sn_json_u64(reply, "other_bytes", stats.other_bytes);
 	sn_json_open_array(reply, "targets");
 	for (unsigned int i = 0; i < plan->nr_targets; i++) {
 		sn_json_open_object(reply, NULL);
@@ -416,7 +421,7 @@ void sn_show_progress(struct sn_reply *reply, const struct sn_progress *progress
 	sn_json_end(reply);
 }
 
-void sn_show_result_members(struct sn_reply *reply, const struct sn_lifecycle_result *result)
+void sn_show_outcome_members(struct sn_reply *reply, const struct sn_lifecycle_result *result)
 {
 	if (result->error)
 		sn_json_error(reply, result->error, result->message);
@@ -425,9 +430,10 @@ void sn_show_result_members(struct sn_reply *reply, const struct sn_lifecycle_re
 	sn_json_i64(reply, "node", result->os_node);
 	sn_json_string(reply, "state", sn_state_name(result->state));
 	sn_json_bool(reply, "already", result->already);
-	sn_json_u64(reply, "drained_objects", result->drained_objects);
-	sn_json_u64(reply, "released_bytes", result->released_bytes);
-	sn_json_u64(reply, "evicted_objects", result->evicted_objects);
+}
+
+static void show_moved(struct sn_reply *reply, const struct sn_lifecycle_result *result)
+{
 	sn_json_u64(reply, "migrated_bytes", result->migrated_bytes);
 	sn_json_open_array(reply, "unmovable");
 	for (unsigned int i = 0; i < result->nr_unmovable; i++) {
@@ -437,10 +443,27 @@ void sn_show_result_members(struct sn_reply *reply, const struct sn_lifecycle_re
 		sn_json_close_object(reply);
 	}
 	sn_json_close_array(reply);
-	if (result->error)
-		show_holders(reply, result->holders, result->nr_holders);
 	sn_json_ms(reply, "elapsed_ms", result->elapsed_ms);
 	sn_json_ms(reply, "max_stall_ms", result->max_stall_ms);
+}
+
+void sn_show_online_members(struct sn_reply *reply, const struct sn_lifecycle_result *result)
+{
+	sn_show_outcome_members(reply, result);
+	show_moved(reply, result);
+}
+
+void sn_show_offline_members(struct sn_reply *reply, const struct sn_lifecycle_result *result)
+{
+	sn_show_outcome_members(reply, result);
+	sn_json_string(reply, "policy", sn_policy_name(result->policy));
+	sn_json_u64(reply, "drained_objects", result->drained_objects);
+	sn_json_u64(reply, "released_bytes", result->released_bytes);
+	sn_json_u64(reply, "evicted_objects", result->evicted_objects);
+	show_moved(reply, result);
+	sn_json_u64(reply, "guest_bytes", result->guest_bytes);
+	if (result->error)
+		show_holders(reply, result->holders, result->nr_holders);
 	sn_json_u64(reply, "proof_bytes", result->proof_bytes);
 	sn_json_ms(reply, "proof_ms", result->proof_ms);
 }

@@ -20,7 +20,10 @@ void sn_show_options(struct sn_reply *reply);
 void sn_show_version(struct sn_reply *reply);
 void sn_show_plan(struct sn_reply *reply, const struct sn_plan *plan);
 void sn_show_progress(struct sn_reply *reply, const struct sn_progress *progress);
-/* "ok", and on failure who holds the node. */
-void sn_show_result_members(struct sn_reply *reply, const struct sn_lifecycle_result *result);
+/* "ok", or the error, and what became of the node: all that there is to say of a cordon or cancel.
+ * Of an online what moved back; of an offline all it did, and on failure who holds the node. */
+void sn_show_outcome_members(struct sn_reply *reply, const struct sn_lifecycle_result *result);
+void sn_show_online_members(struct sn_reply *reply, const struct sn_lifecycle_result *result);
+void sn_show_offline_members(struct sn_reply *reply, const struct sn_lifecycle_result *result);
 
 #endif

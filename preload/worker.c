@@ -225,7 +225,7 @@ static void show_note(struct sn_reply *reply, const struct sn_operation *operati
 		sn_json_string(reply, "note", result->message);
 		return;
 	}
-	if (!result->already)
+	if (!result->already || (operation->kind == SN_DO_ONLINE && result->migrated_bytes))
 		return;
 	sn_text_begin(&text, note, sizeof(note));
 	if (operation->kind == SN_DO_CANCEL)
@@ -263,25 +263,44 @@ static void show_whole_process(struct sn_reply *reply, const struct sn_whole_pro
 	sn_json_close_object(reply);
 }
 
+/* Where the node's memory is afterwards, and what else of the process is on it. */
+static void show_places(struct sn_reply *reply, const struct sn_operation *operation,
+			unsigned int i)
+{
+	struct sn_node_stats stats = {0};
+
+	sn_node_stats(operation->node[i], &stats);
+	sn_json_u64(reply, "elsewhere_bytes", stats.elsewhere_bytes);
+	if (operation->kind != SN_DO_OFFLINE)
+		return;
+	sn_json_u64(reply, "other_bytes", stats.other_bytes);
+	if (operation->request.whole_process && !operation->result[i].error)
+		show_whole_process(reply, &operation->whole[i]);
+}
+
 static void show_one(struct sn_reply *reply, const struct sn_operation *operation, unsigned int i)
 {
 	const struct sn_lifecycle_result *result = &operation->result[i];
 
-	sn_show_result_members(reply, result);
-	show_note(reply, operation, result);
-	if (operation->kind == SN_DO_CORDON || operation->kind == SN_DO_UNCORDON)
+	switch (operation->kind) {
+	case SN_DO_OFFLINE:
+		sn_show_offline_members(reply, result);
+		show_places(reply, operation, i);
+		break;
+	case SN_DO_ONLINE:
+		sn_show_online_members(reply, result);
+		show_places(reply, operation, i);
+		break;
+	case SN_DO_CANCEL:
+		sn_show_outcome_members(reply, result);
+		break;
+	default:
+		sn_show_outcome_members(reply, result);
 		sn_json_bool(reply, "cordoned",
 			     atomic_load(&sn_nodes[result->node]->cordoned) != 0);
-	if (operation->kind == SN_DO_OFFLINE) {
-		struct sn_node_stats stats = {0};
-
-		sn_node_stats(operation->node[i], &stats);
-		sn_json_string(reply, "policy", sn_policy_name(result->policy));
-		sn_json_u64(reply, "elsewhere_bytes", stats.elsewhere_bytes);
-		sn_json_u64(reply, "other_bytes", stats.other_bytes);
-		if (operation->request.whole_process && !result->error)
-			show_whole_process(reply, &operation->whole[i]);
+		break;
 	}
+	show_note(reply, operation, result);
 }
 
 static void show_results(struct sn_reply *reply, const struct sn_operation *operation)

@@ -355,6 +355,10 @@ class Commands(Base):
                      "offline 99999999999999999999", "offline " + "1 " * 200, "a=b", "=",
                      "OFFLINE 1", "offline 1\x00", "\x01", "offline 1 " + "x=1 " * 40):
             self.refused(self.ask(line), "EINVAL")
+        for line, words in (("offline 1 max-stall=0", "max-stall is a whole number from 1 to 60000: 0"),
+                            ("offline 1 max-stall=x7", "max-stall is a whole number from 1 to"),
+                            ("events since=x", "since is a whole number from 0 to")):
+            self.assertIn(words, self.ask(line)["message"])
         for line in ("offline 3", "offline 1 to=9", "why 4", "slabinfo 7", "offline 0-5"):
             self.refused(self.ask(line), "ENODEV")
         self.assertEqual({row["state"] for row in self.ask("status")["nodes"]}, {"online"})

@@ -21,6 +21,8 @@ import time
 import urllib.parse
 import xml.etree.ElementTree
 
+import replies
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.environ.get("DOCS_SOURCE", os.path.dirname(os.path.dirname(HERE)))
 BUILD = os.environ.get("TEST_BUILD", os.path.join(SOURCE, "build"))
@@ -162,6 +164,45 @@ def options_live():
         fail("hotplugctl options: " + done.stdout + done.stderr)
     told = {row["name"]: row["default"] or "none" for row in json.loads(done.stdout)["options"]}
     check(compare("option", told, option_table(), "the running library"))
+
+
+def bad_values():
+    """A value that cannot be read is told of in one line, with the default that is used instead, and
+    stops nothing; so is a file that cannot be written. A name that is no option's is told of to
+    those who want messages."""
+    library = os.path.join(BUILD, "preload", "libslabnode.so")
+    if not os.path.exists(library):
+        skip("the library is not built")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SLABNODE")}
+
+    def told(**environment):
+        done = subprocess.run(["/bin/true"], env={**kept, "LD_PRELOAD": library, **environment},
+                              capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode != 0:
+            lines.append(f"/bin/true ended with {done.returncode} under {environment}")
+        return done.stderr
+
+    lines = []
+    simulated = {"SLABNODE_TOPOLOGY": "synthetic:node:2 pu:1"}
+    for name, default in option_table().items():
+        text = told(**{**simulated, name: "no such value"})
+        wanted = "the topology's own sizes" if name.endswith("CAPACITY") else re.escape(default)
+        if not re.fullmatch(rf"slabnode: {name}: [^\n]*, using {wanted}\n", text):
+            lines.append(f"{name}: a bad value gives {text!r}")
+    for text, what in ((told(SLABNODE_STATS="json:/nowhere/x"), "SLABNODE_STATS: /nowhere/x cannot be"),
+                       (told(SLABNODE_TOPOLOGI="auto", SLABNODE_VERBOSE="1"), "SLABNODE_TOPOLOGI: no such")):
+        if not text.startswith(f"slabnode: {what}") or text.count("\n") != 1:
+            lines.append(f"instead of {what!r}: {text!r}")
+    if told(SLABNODE_TOPOLOGI="auto"):
+        lines.append("a variable of somebody else's is complained about")
+    check(lines)
+
+
+def json_fields():
+    """docs/json.md has each field of each answer."""
+    if not os.path.exists(os.path.join(BUILD, "preload", "libslabnode.so")):
+        skip("the library is not built")
+    check(replies.compare(read("docs/json.md"), BUILD))
 
 
 def command_table():
@@ -383,6 +424,8 @@ DIFFERENCES = [
     ("commands", "tools/hotplugctl/commands.c", '{"drain"', '{"empty"'),
     ("commands", "docs/man/hotplugctl.1", "Op Fl -rebalance", "Op Fl -balance"),
     ("exit-codes", "tools/hotplugctl/hotplugctl.h", "EXIT_TIMED_OUT = 6", "EXIT_TIMED_OUT = 7"),
+    ("json", "docs/json.md", "| `to_move_bytes` |", "| `to_go_bytes` |"),
+    ("json", "docs/json.md", "`phase`, `elapsed_ms`, `waiting_for`", "`phase`, `elapsed_ms`"),
     ("functions", "include/slabnode.h", "int slabnode_cancel(int node)", "int slabnode_cancel(long node)"),
     ("header", "include/slabnode.h", " * Return: bytes given back.\n", ""),
     ("header", "docs/man/slabnode.h.3", "SLABNODE_GONE", "SLABNODE_LOST"),
@@ -452,6 +495,11 @@ def pages():
         title = re.search(r"^\.Dt (\S+) (\d)", read(os.path.relpath(file, SOURCE)), re.M)
         if not title or title.groups() != (name.upper(), number):
             lines.append(f"{name}.{number}: .Dt does not name it")
+        # Both are accepted by the formatter, and shown as something else than was meant.
+        for wrong, what in ((r"^\.It .*\bOp\b.*\bOp\b.*", "options within options"),
+                            (r"^\..*\bXr \S+ \d , \w+ \d.*", "a reference that is plain text")):
+            lines += [f"{name}.{number}: {what}: {line}"
+                      for line in re.findall(wrong, read(os.path.relpath(file, SOURCE)), re.M)]
         for other, kind in re.findall(r"^\.Xr (\S+) (\d)\b", read(os.path.relpath(file, SOURCE)), re.M):
             if re.match(r"hotplugctl|slabnode|libslabnode", other) and f"{other}.{kind}" not in names:
                 lines.append(f"{name}.{number} refers to {other}({kind}), which is not there")
@@ -548,7 +596,7 @@ def figures():
     check(lines)
 
 
-ROWS = {"options": options, "options-live": options_live, "commands": commands,
+ROWS = {"options": options, "options-live": options_live, "bad-values": bad_values, "json": json_fields, "commands": commands,
         "exit-codes": exit_codes, "columns": columns, "functions": functions, "header": header,
         "wrapper": wrapper, "messages": messages, "noticed": noticed,
         "faults": faults, "pages": pages, "links": links, "pictures": pictures, "figures": figures}

@@ -128,7 +128,7 @@ static void drains(void)
 	CHECK(printed_number(NULL, "released_bytes") > 0);
 	CHECK(take_census().total == KEYS / 10);
 	CTL(0, "drain");
-	PRINTED("objects of movable caches");
+	PRINTED("cached objects");
 	table_destroy(table);
 }
 

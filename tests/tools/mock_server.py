@@ -157,7 +157,10 @@ class Client(threading.Thread):
     def do_options(self, _plain, _values):
         self.send({"ok": True, "options": [
             {"name": "SLABNODE_STATS", "type": "text", "default": "", "value": "exit",
-             "help": "tables at exit"}]})
+             "help": "tables at exit"},
+            {"name": "SLABNODE_RUNDIR", "type": "text", "default": "", "value": "/run/slabnode",
+             "help": "where control sockets live, in a directory of the user's own; below "
+                     "XDG_RUNTIME_DIR unless it is set"}]})
 
     def do_version(self, _plain, _values):
         self.send({"ok": True, "version": "0.0-mock"})
@@ -167,6 +170,11 @@ class Client(threading.Thread):
 
     def do_fault(self, plain, values):
         words = plain + [f"{k}={v}" for k, v in values.items()]
+        if plain == ["list"]:
+            words = [f"step-{n}=EBUSY" for n in range(30)]
+        if "nonsense" in values:
+            self.send(error("EINVAL", 'fault: unknown step "nonsense"'))
+            return
         self.send({"ok": True, "note": "armed " + " ".join(words)})
 
     def do_cordon(self, plain, _values):
@@ -206,6 +214,10 @@ class Client(threading.Thread):
         return bool(select.select([self.connection], [], [], 0)[0] and
                     not self.connection.recv(1, socket.MSG_PEEK))
 
+    def moved(self):
+        return {"migrated_bytes": int(self.options.get("moved", "4096")),
+                "guest_bytes": int(self.options.get("guests", "0"))}
+
     def vacate(self, node, values):
         """Waits on a busy node as the policy says; the failure, or None."""
         limit = time.monotonic() + float(values.get("timeout", "1e9"))
@@ -213,7 +225,7 @@ class Client(threading.Thread):
         if node not in self.model.busy or policy == "migrate":
             return None
         if policy == "strict":
-            return error("EBUSY", "live memory remains", holders=HOLDERS)
+            return error("EBUSY", "live memory remains", holders=HOLDERS, **self.moved())
         done = 0
         while True:
             done += 1
@@ -235,8 +247,11 @@ class Client(threading.Thread):
     def offline(self, node, values):
         if node not in self.model.state:
             return error("ENODEV", f"there is no node {node}", node=node)
+        if values.get("to") == str(node):
+            return error("EINVAL", "no usable node among the targets", node=node, state="online")
         if self.model.state[node] == "offline":
-            return {"ok": True, "node": node, "state": "offline", "note": "was offline already"}
+            return {"ok": True, "node": node, "state": "offline", "already": True,
+                    "note": "was offline already"}
         if sum(s == "online" for s in self.model.state.values()) == 1:
             return error("EBUSY", "it is the last usable node", node=node, state="online")
         self.model.change(node, "going-offline", "request")
@@ -245,10 +260,13 @@ class Client(threading.Thread):
             self.model.change(node, "online", "cancel")
             return {**failure, "node": node, "state": "online"}
         self.model.change(node, "offline", "request")
-        return {"ok": True, "node": node, "state": "offline",
+        whole = {"whole_process": {"ok": True, "moved_bytes": 8192, "stayed_bytes": 4096}} \
+            if "whole-process" in values else {}
+        return {"ok": True, "node": node, "state": "offline", "already": False,
                 "policy": values.get("policy", "migrate"), "drained_objects": 7,
-                "released_bytes": 65536, "evicted_objects": 0, "migrated_bytes": 4096,
-                "unmovable": [], "elapsed_ms": 1.5, "max_stall_ms": 0.25}
+                "released_bytes": 65536, "evicted_objects": 0, **self.moved(),
+                "unmovable": [], "elapsed_ms": 1.5, "max_stall_ms": 0.25,
+                "other_bytes": int(self.options.get("other", "0")), **whole}
 
     def online(self, node, _values):
         if node not in self.model.state:

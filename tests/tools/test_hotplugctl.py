@@ -26,7 +26,7 @@ class ExitCodes(MockCase):
                       ["offline", "1", "--max-stall", "0"], ["offline", "1", "--max-stall", "0.5"],
                       ["status", "-o", "NOSUCH"], ["status", "--policy", "wait"],
                       ["cordon", "1", "2"], ["cordon", "1,2"], ["status", "1"], ["-a", "status"],
-                      ["-p", "x", "status"], ["events", "--since", "x"], ["fault"],
+                      ["-p", "x", "status"], ["-s", "", "status"], ["events", "--since", "x"], ["fault"],
                       ["fault", "a\nb"], ["storm", "--rate", "-1"], ["storm", "--requests", "0"],
                       ["storm", "--clients", "99"], ["--nonsense"],
                       ["offline", "0-99999"], ["help", "nonsense"], ["--json", "metrics"],
@@ -130,6 +130,66 @@ class ExitCodes(MockCase):
         self.assertIn("No space left", done.stderr)
 
 
+class Advice(MockCase):
+    """What is said of a failure is of use as it stands."""
+
+    def test_nothing_is_said_twice(self):
+        pid = self.start("nodes=1").pid
+        done = self.expect(4, "-p", pid, "offline", "0")
+        self.assertEqual(done.stderr.splitlines()[0], "hotplugctl: node 0: it is the last usable "
+                         "node (EBUSY); it is online as before")
+
+    def test_commands_are_named(self):
+        pid = self.start().pid
+        done = self.expect(3, "-p", pid, "fault", "nonsense=1")
+        self.assertIn(f"'hotplugctl -p {pid} fault list'", done.stderr)
+        done = self.expect(3, "-p", pid, "offline", "1", "--to", "1")
+        self.assertIn("'hotplugctl help offline'", done.stderr)
+        self.assertIn(f"'hotplugctl -p {pid} status'", done.stderr)
+        done = self.expect(2, "-s", self.directory / "none.sock", "status")
+        self.assertIn("'hotplugctl list -o PID,COMMAND,SOCKET'", done.stderr)
+        self.assertNotIn("SLABNODE_CONTROL", done.stderr)
+
+    def test_what_a_failure_moved(self):
+        pid = self.start("busy=1", "moved=3145728", "guests=1048576").pid
+        done = self.expect(4, "-p", pid, "offline", "1", "--policy", "strict")
+        self.assertIn("2M were moved before and stay on other nodes", done.stderr)
+        self.assertIn(f"'hotplugctl -p {pid} online 1 --rebalance'", done.stderr)
+        self.assertIn("1M of other nodes, which lay there, have moved on", done.stderr)
+
+    def test_nothing_to_do_has_no_figures(self):
+        pid = self.start().pid
+        self.expect(0, "-p", pid, "offline", "1")
+        self.assertEqual(self.expect(0, "-p", pid, "offline", "1").stdout.splitlines(),
+                         ["node 1: offline", "note: was offline already"])
+        self.assertEqual(self.expect(0, "-p", pid, "cordon", "2").stdout,
+                         "node 2: online, cordoned\n")
+        self.assertEqual(self.expect(0, "-p", pid, "cancel", "2").stdout,
+                         "node 2: online\nnote: nothing was under way\n")
+
+    def test_other_memory_is_named(self):
+        pid = self.start("other=1073741824").pid
+        # The kernel of this machine has one node: what the mock is, lies there.
+        words = self.expect(0, "-p", pid, "offline", "0").stdout.splitlines()
+        at = [n for n, line in enumerate(words) if line.startswith("  other memory   1G of the")]
+        self.assertEqual(len(at), 1, words)
+        if not os.path.exists("/proc/self/numa_maps"):
+            self.skipTest("this kernel has no numa_maps")
+        named = {kind: amount for amount, kind in
+                 re.findall(r"(\S+[KMG]) ([a-z() ]+)", words[at[0] + 1])}
+        self.assertEqual(set(named), {"program and libraries", "files", "heap (brk)", "stack",
+                                      "mappings"})
+        self.assertRegex(named["program and libraries"], "M$")
+        self.assertRegex(named["stack"], "K$")
+        words = self.expect(0, "-p", pid, "offline", "1").stdout.splitlines()
+        self.assertEqual(words[-1].split(), ["1G", "mappings"], "nothing of it lies on node 1")
+
+    def test_the_whole_process(self):
+        pid = self.start().pid
+        done = self.expect(0, "-p", pid, "offline", "1", "--whole-process")
+        self.assertRegex(done.stdout, r"(?m)^  whole process  8K moved, 4K stayed$")
+
+
 class Requests(MockCase):
     def test_options_become_keys(self):
         log = self.directory / "log"
@@ -175,13 +235,24 @@ class Requests(MockCase):
         self.assertIn("SLABNODE_STATS", self.expect(0, "-p", pid, "options").stdout)
         self.assertIn("--rebalance", self.expect(0, "help", "online").stdout)
 
+    def test_help_fits_80_columns(self):
+        commands = re.findall(r"(?m)^  ([a-z]+) ", self.expect(0, "help").stdout
+                              .split("Commands:")[1].split("\n\n")[0])
+        for command in commands:
+            lines = self.expect(0, "help", command).stdout.splitlines()
+            self.assertRegex(lines[0], r"^usage: hotplugctl \[-p PID")
+            self.assertIn(f" {command}", " ".join(lines))
+            for line in lines:
+                self.assertLessEqual(len(line), 80)
+                self.assertEqual(line.count("["), line.count("]"), "an option stays on its line")
+
 
 class Tables(MockCase):
     def test_every_table_fits_80_columns(self):
         pid = self.start().pid
         for words in (["list", "-p", pid], ["status"], ["slabinfo"], ["topology"], ["why", "1"],
                       ["plan", "1"], ["plan", "1", "-o", "node,feasible,move,room"],
-                      ["topology", "-o", "node,state,distances,fallback"], ["options"], ["help"]):
+                      ["topology", "-o", "node,state,distances,fallback"], ["help"]):
             lines = self.expect(0, "-p", pid, *words).stdout.splitlines() \
                 if words[0] != "help" else self.expect(0, "help").stdout.splitlines()
             self.assertGreater(len(lines), 1, words)
@@ -287,8 +358,7 @@ class Finding(MockCase):
         self.assertRegex(done.stdout, rf"{asked} +3")
         done = self.expect(64, "-a", "status", "-o", "node,pid")
         self.assertRegex(done.stdout, rf"\(pid {mute}, \S+: no control thread\)")
-        for line in self.expect(64, "-a", "status").stdout.splitlines():
-            self.assertLessEqual(len(line), 80, line)
+        self.assertRegex(self.expect(64, "-a", "status").stdout, rf"{asked} +mock +3 +online")
 
     def test_none(self):
         done = self.expect(2, "status")
@@ -525,10 +595,41 @@ class Storm(MockCase):
         self.assertGreaterEqual(report["changes"], 150)
         self.assertLess(report["changes"], 200)
 
-    def test_needs_two_nodes_and_one_process(self):
+    def test_needs_two_nodes(self):
         pid = self.start("nodes=1").pid
-        self.expect(4, "-p", pid, "storm")
-        self.expect(1, "-a", "storm")
+        done = self.expect(4, "-p", pid, "storm")
+        self.assertIn("two nodes with memory", done.stderr)
+        self.assertIn("'hotplugctl status' shows them", done.stderr)
+
+    def test_several_processes_at_once(self):
+        logs = [self.directory / name for name in ("one", "two")]
+        pids = [self.start(f"log={log}").pid for log in logs]
+        mute = self.start("mode=nosocket").pid
+        words = ("-a", "storm", "--seed", "3", "--requests", "40", "--rate", "0")
+        rows = self.expect(64, *words).stdout.splitlines()
+        self.assertEqual(rows[0], "storm: seed 3, 3 processes")
+        for pid in pids:
+            self.assertEqual([re.search(rf"^ *{pid} +\S+ +[4-9]\d +[1-9]\d", row) is not None
+                              for row in rows].count(True), 1)
+        self.assertRegex("\n".join(rows), rf"(?m)^ *{mute} +\S+ +\(no control thread\)$")
+        asked = [[line for line in log.read_text().splitlines() if not line.startswith("cancel")]
+                 for log in logs]
+        self.assertEqual(asked[0][:30], asked[1][:30], "the seed is everybody's")
+        results = {r["pid"]: r for r in self.expect_json(64, *words)["results"]}
+        self.assertEqual([results[pid]["ok"] for pid in (*pids, mute)], [True, True, False])
+        self.assertGreaterEqual(results[pids[0]]["changes"], 40)
+
+    def test_interrupt_ends_all_storms(self):
+        pids = [self.start().pid for _ in range(2)]
+        tool = subprocess.Popen([HOTPLUGCTL, "-a", "storm", "--duration", "60", "--rate", "50"],
+                                stdout=subprocess.PIPE, text=True, env=clean_environment())
+        time.sleep(1)
+        tool.send_signal(signal.SIGINT)
+        out, _ = tool.communicate(timeout=20)
+        self.assertEqual(tool.returncode, 5, out)
+        for pid in pids:
+            nodes = self.expect_json(0, "-p", pid, "status")["nodes"]
+            self.assertEqual([n["state"] for n in nodes], ["online"] * 4)
 
 
 class Words(unittest.TestCase):

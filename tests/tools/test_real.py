@@ -100,6 +100,33 @@ class Shapes(RealCase):
         self.assertEqual((reply["node"], reply["state"], reply["policy"]), (1, "offline", "migrate"))
         self.assertEqual(self.expect_json(0, "online", "1", "--rebalance")["state"], "online")
 
+    def test_each_reply_has_its_own_figures(self):
+        outcome = {"ok", "node", "state", "already"}
+        online = outcome | {"migrated_bytes", "unmovable", "elapsed_ms", "max_stall_ms",
+                            "elsewhere_bytes"}
+        self.assertEqual(set(self.expect_json(0, "cordon", "2")), outcome | {"cordoned"})
+        self.assertEqual(set(self.expect_json(0, "uncordon", "2")), outcome | {"cordoned"})
+        self.assertEqual(set(self.expect_json(0, "cancel", "2")), outcome | {"note"})
+        self.expect(0, "offline", "1")
+        reply = self.expect_json(0, "online", "1")
+        self.assertEqual(set(reply), online)
+        self.assertEqual(reply["migrated_bytes"], 0)
+        self.assertGreater(reply["elsewhere_bytes"], 1 << 20)
+        back = self.expect_json(0, "online", "1", "--rebalance")
+        self.assertEqual((back["migrated_bytes"], back["elsewhere_bytes"], back["already"]),
+                         (reply["elsewhere_bytes"], 0, True))
+        self.assertNotIn("note", back)
+        self.assertIn("note", self.expect_json(0, "online", "1", "--rebalance"))
+
+    def test_a_refusal_tells_whose_pages_it_moved(self):
+        self.expect(0, "offline", "1", "--to", "2")
+        plan = self.expect_json(0, "plan", "2")
+        reply = self.expect_json(4, "offline", "2", "--policy", "strict")
+        self.assertGreater(reply["guest_bytes"], 1 << 20)
+        self.assertEqual(reply["guest_bytes"], reply["migrated_bytes"])
+        self.assertAlmostEqual(reply["guest_bytes"], plan["guest_bytes"], delta=65536)
+        self.assertLess(plan["guest_bytes"], plan["to_move_bytes"])
+
     def test_refusal(self):
         reply = self.expect_json(4, "offline", "1", "--policy", "strict")
         self.check(REFUSAL, reply)
@@ -142,7 +169,8 @@ class Agreement(RealCase):
         families = openmetrics.parse(self.expect(0, "metrics").stdout)
         self.assertEqual(openmetrics.series(families["slabnode_process_up"], pid=other.pid), [0])
         self.assertEqual(openmetrics.series(families["slabnode_process_problem_info"],
-                                            pid=other.pid, problem="no control thread",
+                                            pid=other.pid,
+                                            problem="no control thread: SLABNODE_CONTROL=off",
                                             command="python3"), [1])
         self.assertEqual(openmetrics.series(families["slabnode_process_up"], pid=self.pid), [1])
 
@@ -156,6 +184,10 @@ class Agreement(RealCase):
         live = self.expect(0, "status", "-n", "-o", "node,live").stdout.split()
         shown = re.findall(r"(?m)^>? +(\d) \S+ +\[[#+.]+\] +(\S+)", text)
         self.assertEqual([x for pair in shown for x in pair], live)
+        screen.resize(140, 30)
+        text = screen.wait(r"NODE STATE .*LIVE +CACHED +RESIDENT +ELSEWHERE +FREE +LOCAL%$")
+        away = self.expect(0, "status", "-n", "-o", "node,elsewhere").stdout.split()[5]
+        self.assertRegex(text, rf"(?m)^. +2 offline.*\] +\S+ +\S+ +0 +{re.escape(away)} ")
 
 
 @unittest.skipUnless(shutil.which("tmux"), "needs tmux")

@@ -67,7 +67,7 @@ class Top(MockCase):
         text = self.top().wait(r"^malloc-192").splitlines()
         self.assertRegex(text[0], rf"^hotplugctl top: {self.mock.pid} mock +every 1s  \d\d:")
         self.assertEqual(text[1], "topology synthetic, fast path rseq, placement simulated")
-        self.assertRegex(text[2], r"^ NODE STATE .*LIVE +CACHED +FREE +LOCAL%")
+        self.assertRegex(text[2], r"^ NODE STATE .*LIVE +CACHED +RESIDENT +FREE$")
         for node, line in enumerate(text[3:7]):
             self.assertRegex(line, rf"^ +{node} online +\[[#+.]+\]")
         # 353M of 512M are live: two thirds of the bar.
@@ -230,6 +230,34 @@ class OnTerminal(MockCase):
                                 NO_COLOR="1")
         self.assertNotIn("no room", text)
 
+    def test_every_process_has_its_rows_on_80_columns(self):
+        asked, mute = self.start().pid, self.start("mode=nosocket").pid
+        text = self.on_terminal("-a", "status", NO_COLOR="1")
+        for line in text.splitlines():
+            self.assertLessEqual(len(line), 80)
+        self.assertRegex(text, rf"(?m)^ *{asked} (mock )? *3 online")
+        self.assertRegex(text, rf"(?m)^ *{mute} \(?\S+:? +\(?no control thread\)")
+        self.assertRegex(self.on_terminal("-a", "status", NO_COLOR="1", columns=120),
+                         rf"(?m)^ *{asked} +mock +3 +online")
+
+    def test_words_of_the_last_column_go_on_below(self):
+        pid = self.start().pid
+        whole = self.expect(0, "-p", pid, "options").stdout.splitlines()
+        text = self.on_terminal("-p", pid, "options", NO_COLOR="1", columns=76).splitlines()
+        self.assertGreater(len(text), len(whole))
+        self.assertTrue(all(len(line) <= 76 for line in text), text)
+        begin = text[0].index("HELP")
+        self.assertEqual(" ".join(line[begin:] for line in text[1:]).split(),
+                         " ".join(line[whole[0].index("HELP"):] for line in whole[1:]).split())
+        self.assertFalse(any(line[:begin].strip() for line in text[1:]
+                             if not line.startswith("SLABNODE_")))
+
+    def test_notes_go_on_below(self):
+        pid = self.start().pid
+        text = self.on_terminal("-p", pid, "fault", "list", NO_COLOR="1", columns=60)
+        self.assertGreater(len(text.splitlines()), 2)
+        self.assertTrue(all(len(line) <= 60 for line in text.splitlines()), text)
+
     def test_colours_only_on_terminals_and_by_leave(self):
         pid = self.start().pid
         self.expect(0, "-p", pid, "offline", "1")
@@ -266,6 +294,8 @@ class Interrupt(MockCase):
             screen.keys("C-c")
             screen.wait(back)
             screen.wait("ended with (5|64)")
+            if nodes == "1":
+                self.assertNotIn("ECANCELED", screen.text(), "the same once more")
             states = [n["state"] for n in self.expect_json(0, "-p", pid, "status")["nodes"]]
             self.assertEqual(states, ["online"] * 4)
             if nodes == "1":

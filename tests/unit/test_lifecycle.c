@@ -693,7 +693,10 @@ static void guests_leave(enum sn_policy policy)
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
 	host = unit_page_node(p);
 	CHECK(host != NODE);
+	CHECK_EQUAL(result.guest_bytes, 0);
 	CHECK_EQUAL(unit_offline(host, policy, -1, &result), 0);
+	CHECK(result.guest_bytes >= 3 * MIB);
+	CHECK(result.guest_bytes <= result.migrated_bytes);
 	CHECK_EQUAL(unit_state(host), SN_OFFLINE);
 	CHECK(unit_page_node(p) != host);
 	CHECK(unit_page_node(q) != host);
@@ -709,6 +712,26 @@ UNIT_TEST(guests_leave_by_migrate)
 UNIT_TEST(guests_leave_by_strict)
 {
 	guests_leave(SN_STRICT);
+}
+
+/* A refusal says whose pages it moved all the same. */
+UNIT_TEST(guests_leave_before_a_refusal)
+{
+	struct sn_lifecycle_result result;
+	unsigned int host;
+	void *p;
+
+	unit_start(4);
+	unit_fill(p = hold(NODE, 3 * MIB), 3 * MIB, 1);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
+	host = unit_page_node(p);
+	unit_fill(hold(host, MIB), MIB, 2);
+	CHECK_EQUAL(unit_offline(host, SN_STRICT, -1, &result), -EBUSY);
+	CHECK(unit_page_node(p) != host);
+	CHECK(result.guest_bytes >= 3 * MIB);
+	CHECK_EQUAL(result.migrated_bytes, result.guest_bytes);
+	CHECK_EQUAL(unit_offline(host, SN_STRICT, -1, &result), -EBUSY);
+	CHECK_EQUAL(result.migrated_bytes, 0);
 }
 
 /* The same when the first node has returned without them. */
@@ -1008,6 +1031,7 @@ static void plan_and_do(unsigned int node)
 	CHECK_EQUAL(unit_offline(node, SN_MIGRATE, -1, &result), 0);
 	CHECK_EQUAL(plan.released_bytes, result.released_bytes);
 	CHECK_EQUAL(plan.to_move_bytes, result.migrated_bytes);
+	CHECK_EQUAL(plan.guest_bytes, result.guest_bytes);
 }
 
 UNIT_TEST(plan_is_what_happens)
@@ -1100,6 +1124,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(loan_and_its_end),
 		cmocka_unit_test(guests_leave_by_migrate),
 		cmocka_unit_test(guests_leave_by_strict),
+		cmocka_unit_test(guests_leave_before_a_refusal),
 		cmocka_unit_test(guests_of_an_online_node_leave),
 		cmocka_unit_test(fork_behind_a_move),
 		cmocka_unit_test(rebalance_brings_pages_back),

@@ -195,8 +195,9 @@ class Demo:
         self.step("Node 2, strict: refused, live data is in the way")
         self.operator("offline", "2", "--policy", "strict", expected=BUSY, limit=5)
         self.expect_states(node2="online")
-        screen.say("strict never moves and never waits: it names the holders, takes nothing, and "
-                   "node 2 allocates again as before.")
+        screen.say("strict never waits and moves nothing of the node's own: it names the holders, "
+                   "and node 2 allocates again as before. Pages that node 1 had moved here went on "
+                   "to others.")
         self.watch()
 
     def empty_a_cached_node(self):

@@ -12,27 +12,26 @@
 const struct command commands[] = {
 	{"list", TABLE_SYNOPSIS, "processes that run with the library",
 	 "One row a process: pid, command, nodes in service of all nodes, live and cached bytes. "
-	 "A\n"
-	 "process that cannot be asked is a row that says why.\n"
+	 "A process that cannot be asked is a row that says why.\n"
 	 "Columns: PID COMMAND NODES LIVE CACHED SOCKET.",
 	 OPT_TABLE, 0, 0, list_columns, run_list},
 	{"status", TABLE_SYNOPSIS, "the nodes of a process: states, memory, locality",
-	 "One row a node. LIVE is what the program holds, CACHED what the library keeps for it,\n"
-	 "LOCAL% the share of the node's objects that were wanted there, ELSEWHERE what was moved\n"
-	 "away, FALLBACK where allocations go when the node is full or away.\n"
-	 "Columns: PID COMMAND NODE STATE CPUS CAPACITY LIVE CACHED SLABS LARGE LOCAL% RESIDENT\n"
+	 "One row a node. LIVE is what the program holds, CACHED what the library keeps for it, "
+	 "LOCAL% the share of the node's objects that were wanted there, ELSEWHERE what was "
+	 "moved away, FALLBACK where allocations go when the node is full or away.\n"
+	 "Columns: PID COMMAND NODE STATE CPUS CAPACITY LIVE CACHED SLABS LARGE LOCAL% RESIDENT "
 	 "ELSEWHERE OTHER HIT MISS FOREIGN FALLBACK.",
 	 OPT_TABLE, 0, 0, status_columns, run_status},
 	{"offline",
-	 "N... [--policy strict|wait|migrate] [--timeout SEC]\n"
-	 "         [--to M,...] [--max-stall MS] [--whole-process] [--detach]",
+	 "N... [--policy strict|wait|migrate] [--timeout SEC] [--to M,...] [--max-stall MS] "
+	 "[--whole-process] [--detach]",
 	 "takes nodes out of service",
 	 "Drains what is cached on the nodes N (numbers, or lists such as 1,3-4) and gives it "
-	 "back.\n"
-	 "Live memory: strict refuses, wait waits until it is freed, migrate moves it without\n"
-	 "changing addresses. Ctrl-C cancels, and the node is as before; --detach leaves once the\n"
-	 "process has taken the order. --to names the nodes to move to, --max-stall the longest\n"
-	 "stall of a thread to aim for, --whole-process moves the process's other memory as well.",
+	 "back. Live memory: strict refuses, wait waits until it is freed, migrate moves it "
+	 "without changing addresses. Ctrl-C cancels, and the node is as before; --detach leaves "
+	 "once the process has taken the order. --to names the nodes to move to, --max-stall the "
+	 "longest stall of a thread to aim for, --whole-process moves the process's other memory "
+	 "as well.",
 	 OPT_BYTES | OPT_POLICY | OPT_TIMEOUT | OPT_TO | OPT_MAX_STALL | OPT_WHOLE_PROCESS |
 		 OPT_DETACH,
 	 1, -1, NULL, run_offline},
@@ -49,9 +48,9 @@ const struct command commands[] = {
 	 "The node is online again when this returns. Nothing under way is a success, too.",
 	 OPT_BYTES, 1, 1, NULL, run_lifecycle},
 	{"plan", "N " TABLE_SYNOPSIS, "what an offline would do",
-	 "A dry run: bytes that would be given back, evicted and moved, where to, and what stands\n"
-	 "in the way. Nothing changes. With -o, -n or -a a row a process.\n"
-	 "Columns: PID COMMAND NODE FEASIBLE RELEASED EVICT MOVE ROOM LIVE CACHED METADATA OTHER\n"
+	 "A dry run: bytes that would be given back, evicted and moved, where to, and what "
+	 "stands in the way. Nothing changes. With -o, -n or -a a row a process.\n"
+	 "Columns: PID COMMAND NODE FEASIBLE RELEASED EVICT MOVE ROOM LIVE CACHED METADATA OTHER "
 	 "OBSTACLES.",
 	 OPT_TABLE, 1, 1, plan_columns, run_plan},
 	{"why", "N " TABLE_SYNOPSIS, "who keeps a node busy",
@@ -62,51 +61,45 @@ const struct command commands[] = {
 	 "Of the nodes N, or of all. They stay online.", OPT_BYTES, 0, -1, NULL, run_lifecycle},
 	{"slabinfo", "[N...] " TABLE_SYNOPSIS, "every cache on every node",
 	 "Objects in use (ACTIVE) and in all slabs (NUM), object size, objects a slab (PER), "
-	 "full,\n"
-	 "partial and free slabs, free objects in CPU arrays, shared store and alien caches. "
-	 "Caches\n"
-	 "that never held anything on a node are left out; --json has them.\n"
+	 "full, partial and free slabs, free objects in CPU arrays, shared store and alien "
+	 "caches. Caches that never held anything on a node are left out; --json has them.\n"
 	 "Columns: PID COMMAND CACHE NODE ACTIVE NUM SIZE PER FULL PART FREE CPU SHARED ALIEN.",
 	 OPT_TABLE, 0, -1, slabinfo_columns, run_slabinfo},
 	{"topology", "[--draw FILE] " TABLE_SYNOPSIS, "nodes, CPUs, distances, fallback order",
-	 "In the shape of numactl -H, with states and fallback orders added; with -o or -n a row\n"
-	 "a node.\n"
-	 "--draw makes a picture with states and bytes in it, by hwloc's lstopo: FILE ends in\n"
-	 ".svg, .png, .pdf, .ps, .fig or .txt; '-' is SVG on standard output.\n"
+	 "In the shape of numactl -H, with states and fallback orders added; with -o or -n a row "
+	 "a node. --draw makes a picture with states and bytes in it, by hwloc's lstopo: FILE "
+	 "ends in .svg, .png, .pdf, .ps, .fig or .txt; '-' is SVG on standard output.\n"
 	 "Columns: PID COMMAND NODE STATE CPUS SIZE FREE DISTANCES FALLBACK.",
 	 OPT_TABLE | OPT_DRAW, 0, 0, topology_columns, run_topology},
 	{"events", "[--since K] [--no-follow]", "follows transitions of nodes, a line each",
-	 "Until Ctrl-C, or the process ends. --since K begins after event number K, as far back "
-	 "as\n"
+	 "Until Ctrl-C, or the process ends. --since K begins after event number K, as far back as "
 	 "the process remembers; --no-follow ends with the last that has happened.",
 	 OPT_SINCE | OPT_NO_FOLLOW, 0, 0, NULL, run_events},
 	{"top", "[--delay SEC]", "live screen of nodes and caches",
-	 "Nodes above with a bar of live (#), cached (+) and free (.) memory, transitions as\n"
-	 "they happen, the largest caches below; refreshed each second unless --delay says\n"
-	 "otherwise. Keys: q leaves, p pauses, b u a t s c n sort the caches (again: the other\n"
-	 "way), d shows them node by node, + and - change the delay, Tab shows the next process\n"
-	 "(with -a), ? helps.",
+	 "Nodes above with a bar of live (#), cached (+) and free (.) memory, transitions as they "
+	 "happen, the largest caches below; refreshed each second unless --delay says otherwise. "
+	 "Keys: q leaves, p pauses, b u a t s c n sort the caches (again: the other way), d shows "
+	 "them node by node, + and - change the delay, Tab shows the next process (with -a), ? "
+	 "helps.",
 	 OPT_DELAY, 0, 0, NULL, run_top},
 	{"storm",
 	 "[--seed S] [--requests N] [--duration SEC] [--rate HZ] [--clients K] [--policy P]",
 	 "random requests, for tests",
-	 "Random valid requests of every kind that changes nodes, and questions in between: 10 a\n"
+	 "Random valid requests of every kind that changes nodes, and questions in between: 10 a "
 	 "second for 10 seconds unless told otherwise. --requests ends after so many, --rate 0 "
-	 "asks\n"
-	 "as fast as answers come, --clients asks by several clients at once. The seed is printed\n"
-	 "and reproduces each client's requests. Ends with all nodes back and a table of what was\n"
-	 "tried; busy, cancelled and timed out are no failures.",
+	 "asks as fast as answers come, --clients asks by several clients at once. The seed is "
+	 "printed and reproduces each client's requests. Ends with all nodes back and a table of "
+	 "what was tried; busy, cancelled and timed out are no failures.",
 	 OPT_SEED | OPT_DURATION | OPT_RATE | OPT_REQUESTS | OPT_CLIENTS | OPT_POLICY, 0, 0, NULL,
 	 run_storm},
 	{"fault", "SPEC", "arms a fault (simulated topologies only)",
 	 "SPEC is passed to the process as it is; 'fault list' names the steps, libslabnode(7) "
-	 "tells\n"
-	 "about them.",
+	 "tells about them.",
 	 0, 1, -1, NULL, run_fault},
 	{"metrics", "[--caches] [--http]", "OpenMetrics text of one or all processes",
-	 "For a node exporter's textfile collector, or a scrape: all processes unless -p or -s\n"
-	 "names one. Those that cannot be asked are there, with slabnode_process_up 0 and the\n"
-	 "reason. --caches adds a series for every cache on every node; --http answers one HTTP\n"
+	 "For a node exporter's textfile collector, or a scrape: all processes unless -p or -s "
+	 "names one. Those that cannot be asked are there, with slabnode_process_up 0 and the "
+	 "reason. --caches adds a series for every cache on every node; --http answers one HTTP "
 	 "request on standard input, for a socket unit, inetd or socat.",
 	 OPT_CACHES | OPT_HTTP, 0, 0, NULL, run_metrics},
 	{"options", TABLE_SYNOPSIS, "the library's options and their values",

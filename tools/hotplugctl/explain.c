@@ -16,7 +16,7 @@
 
 const struct column why_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
 	{"CACHE", "cache", CELL_TEXT, COLUMN_SHOWN, NULL},
 	{"OBJECTS", "objects", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"SLABS", "slabs", CELL_COUNT, COLUMN_SHOWN, NULL},
@@ -28,10 +28,13 @@ static const struct figure plan_figures[] = {
 	{"released_bytes", "give back", FIGURE_BYTES, "to the system"},
 	{"cached_bytes", "cached", FIGURE_BYTES, "held for the program, not in use"},
 	{"live_bytes", "live", FIGURE_BYTES, "in use by the program"},
-	{"evict_bytes", "evict", FIGURE_BYTES, "of movable caches"},
+	{"evict_bytes", "evict", FIGURE_BYTES | FIGURE_SPARSE, "of movable caches"},
 	{"metadata_bytes", "metadata", FIGURE_BYTES, "of slabnode itself"},
 	{"to_move_bytes", "move", FIGURE_BYTES, "to other nodes"},
-	{"other_bytes", "other memory", FIGURE_BYTES, "of the process, moved by --whole-process"},
+	{"guest_bytes", "of these", FIGURE_BYTES | FIGURE_SPARSE,
+	 "belong to other nodes, and lie here"},
+	{"other_bytes", "other memory", FIGURE_BYTES | FIGURE_SPARSE,
+	 "of the process, moved by --whole-process"},
 	{"obstacles", "in the way", FIGURE_LIST, ""},
 	{0},
 };
@@ -173,7 +176,7 @@ static char *cell_obstacles(const json_t *row, bool exact)
 /* With -o, -n or -a: a row a process. */
 const struct column plan_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
 	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"FEASIBLE", "feasible", CELL_TEXT, COLUMN_SHOWN, cell_feasible},
 	{"RELEASED", "released_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
@@ -184,13 +187,13 @@ const struct column plan_columns[] = {
 	{"CACHED", "cached_bytes", CELL_BYTES, 0, NULL},
 	{"METADATA", "metadata_bytes", CELL_BYTES, 0, NULL},
 	{"OTHER", "other_bytes", CELL_BYTES, 0, NULL},
-	{"OBSTACLES", "obstacles", CELL_TEXT, COLUMN_SHOWN, cell_obstacles},
+	{"OBSTACLES", "obstacles", CELL_TEXT, COLUMN_SHOWN | COLUMN_WRAPPED, cell_obstacles},
 	{0},
 };
 
 static void show_plan_rows(const struct context *context, const struct targets *targets)
 {
-	struct table table = {.columns = plan_columns, .several = context->set.all, .uncut = true};
+	struct table table = {.columns = plan_columns, .several = context->set.all};
 
 	if (show_failure(context, targets))
 		return;

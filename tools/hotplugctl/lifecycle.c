@@ -13,6 +13,7 @@
 #include "figures.h"
 #include "hotplugctl.h"
 #include "json.h"
+#include "other_memory.h"
 #include "progress.h"
 #include "request.h"
 #include "result.h"
@@ -30,20 +31,45 @@ struct operation {
 	int interrupts;
 };
 
-static const struct figure result_figures[] = {
+static const struct figure offline_figures[] = {
 	{"drained_objects", "drained", FIGURE_COUNT, "cached objects"},
 	{"released_bytes", "released", FIGURE_BYTES, "to the system"},
-	{"evicted_objects", "evicted", FIGURE_COUNT, "objects of movable caches"},
+	{"evicted_objects", "evicted", FIGURE_COUNT | FIGURE_SPARSE, "objects of movable caches"},
 	{"migrated_bytes", "moved", FIGURE_BYTES, "to other nodes, addresses unchanged"},
-	{"rebalanced_bytes", "moved back", FIGURE_BYTES, ""},
-	{"elsewhere_bytes", "elsewhere", FIGURE_BYTES, "stay on other nodes"},
-	{"max_stall_ms", "longest stall", FIGURE_MS, "ms"},
+	{"guest_bytes", "of these", FIGURE_BYTES | FIGURE_SPARSE,
+	 "belong to other nodes, and lay here"},
 	{"unmovable", "unmovable", FIGURE_LIST, ""},
-	{"other_bytes", "other memory", FIGURE_BYTES,
-	 "of the process is on the node; --whole-process moves it"},
-	{"other", "", FIGURE_LIST, ""},
+	{"max_stall_ms", "longest stall", FIGURE_MS, "ms"},
 	{0},
 };
+
+static const struct figure online_figures[] = {
+	{"migrated_bytes", "moved back", FIGURE_BYTES | FIGURE_SPARSE,
+	 "from other nodes, addresses unchanged"},
+	{"unmovable", "unmovable", FIGURE_LIST, ""},
+	{"elsewhere_bytes", "elsewhere", FIGURE_BYTES | FIGURE_SPARSE,
+	 "stay on other nodes; --rebalance brings them back"},
+	{"max_stall_ms", "longest stall", FIGURE_MS | FIGURE_SPARSE, "ms"},
+	{0},
+};
+
+static const struct figure drain_figures[] = {
+	{"drained_objects", "drained", FIGURE_COUNT, "cached objects"},
+	{"released_bytes", "released", FIGURE_BYTES, "to the system"},
+	{"evicted_objects", "evicted", FIGURE_COUNT | FIGURE_SPARSE, "objects of movable caches"},
+	{0},
+};
+
+/* Where an offline has left things, whether it did it or found it so. */
+static const struct figure away_figures[] = {
+	{"elsewhere_bytes", "elsewhere", FIGURE_BYTES | FIGURE_SPARSE,
+	 "lie on other nodes until 'online --rebalance'"},
+	{"other_bytes", "other memory", FIGURE_BYTES | FIGURE_SPARSE,
+	 "of the process is on the node; --whole-process moves it"},
+	{0},
+};
+
+static const struct figure no_figures[] = {{0}};
 
 static char *cell_result(const json_t *row, bool exact)
 {
@@ -51,9 +77,17 @@ static char *cell_result(const json_t *row, bool exact)
 	return clean_text(copy_text(reply_code(row) == EXIT_DONE ? "done" : reply_error(row)));
 }
 
+static char *cell_note(const json_t *row, bool exact)
+{
+	const char *message = field_text(row, "message"), *note = field_text(row, "note");
+
+	(void)exact;
+	return clean_text(copy_text(message ? message : note ? note : "-"));
+}
+
 static const struct column result_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
 	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"RESULT", "error", CELL_TEXT, COLUMN_SHOWN | COLUMN_STATE, cell_result},
 	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN, NULL},
@@ -62,29 +96,131 @@ static const struct column result_columns[] = {
 	{"EVICTED", "evicted_objects", CELL_COUNT, COLUMN_SPARSE | COLUMN_SPARE, NULL},
 	{"MOVED", "migrated_bytes", CELL_BYTES, COLUMN_SPARSE, NULL},
 	{"MS", "elapsed_ms", CELL_MS, COLUMN_SPARSE | COLUMN_SPARE, NULL},
-	{"WHY", "message", CELL_TEXT, COLUMN_SPARSE, NULL},
-	{"NOTE", "note", CELL_TEXT, COLUMN_SPARSE, NULL},
+	{"NOTE", "note", CELL_TEXT, COLUMN_SPARSE | COLUMN_WRAPPED, cell_note},
 	{0},
 };
 
-static void print_done(const struct context *context, const json_t *reply)
+/* A drain is of the whole process, or of nodes together. */
+static const struct column drain_columns[] = {
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
+	{"RESULT", "error", CELL_TEXT, COLUMN_SHOWN | COLUMN_STATE, cell_result},
+	{"DRAINED", "drained_objects", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"RELEASED", "released_bytes", CELL_BYTES, COLUMN_SHOWN, NULL},
+	{"EVICTED", "evicted_objects", CELL_COUNT, COLUMN_SPARSE, NULL},
+	{"NOTE", "note", CELL_TEXT, COLUMN_SPARSE | COLUMN_WRAPPED, cell_note},
+	{0},
+};
+
+static const struct column *columns_of(const struct context *context)
+{
+	return !strcmp(context->command->name, "drain") ? drain_columns : result_columns;
+}
+
+static const struct figure *figures_of(const struct context *context)
+{
+	const char *name = context->command->name;
+
+	if (!strcmp(name, "drain"))
+		return drain_figures;
+	if (!strcmp(name, "online"))
+		return online_figures;
+	return no_figures;
+}
+
+/* "node 1: offline, policy migrate, 0.3 ms"; what was so already took no time, and no policy. */
+static void print_head(const struct context *context, const json_t *reply)
 {
 	const char *state = field_text(reply, "state"), *policy = field_text(reply, "policy");
+	bool already = field_flag(reply, "already");
 	char *head = copy_text("");
 
 	if (field_present(reply, "node"))
 		append_text(&head, "node %llu: ", (unsigned long long)field_count(reply, "node"));
-	append_text(&head, "%s", state ? state : "done");
+	for (size_t i = 0; !state && i < context->count; i++)
+		append_text(&head, "%s%s", i ? "," : "nodes ", context->arguments[i]);
+	append_text(&head, "%s", state ? state : context->count ? ": done" : "all nodes: done");
 	if (field_flag(reply, "cordoned"))
 		append_text(&head, ", cordoned");
-	if (policy)
+	if (policy && !already)
 		append_text(&head, ", policy %s", policy);
-	if (field_present(reply, "elapsed_ms"))
+	if (field_present(reply, "elapsed_ms") && !already)
 		append_text(&head, ", %.1f ms", field_number(reply, "elapsed_ms", 0));
 	puts(clean_text(head));
 	free(head);
+}
+
+/* What --whole-process came to. */
+static void print_whole_process(const struct context *context, const json_t *reply)
+{
+	const json_t *whole = json_object_get(reply, "whole_process");
+	bool exact = exact_bytes(context);
+	char *text, *moved, *stayed;
+
+	if (!json_is_object(whole))
+		return;
+	moved = format_bytes(field_count(whole, "moved_bytes"), exact);
+	stayed = format_bytes(field_count(whole, "stayed_bytes"), exact);
+	text = json_is_false(json_object_get(whole, "ok"))
+		       ? failure_text(whole)
+		       : format_text("%s moved, %s stayed", moved, stayed);
+	print_figure_text("whole process", text);
+	free(text);
+	free(moved);
+	free(stayed);
+}
+
+static void print_other_memory(const struct context *context, const struct session *session)
+{
+	uint64_t bytes = field_count(session->reply, "other_bytes");
+	unsigned int node = (unsigned int)field_count(session->reply, "node");
+	char *text =
+		bytes ? name_other_memory(session->process->pid, node, bytes, exact_bytes(context))
+		      : NULL;
+
+	if (text)
+		print_figure_text("", text);
+	free(text);
+}
+
+static void print_done(const struct context *context, const struct session *session)
+{
+	const json_t *reply = session->reply;
+	bool offline = context->command->run == run_offline;
+
+	print_head(context, reply);
 	print_note(reply);
-	print_figures(context, result_figures, reply);
+	if (!offline)
+		print_figures(context, figures_of(context), reply);
+	else if (!field_flag(reply, "already"))
+		print_figures(context, offline_figures, reply);
+	if (!offline)
+		return;
+	print_figures(context, away_figures, reply);
+	print_other_memory(context, session);
+	print_whole_process(context, reply);
+}
+
+/* What a failure leaves behind: pages that moved stay where they are. */
+static void print_moved(const struct context *context, const struct session *session)
+{
+	uint64_t moved = field_count(session->reply, "migrated_bytes");
+	uint64_t guests = field_count(session->reply, "guest_bytes");
+	char *target = target_options(session->process), *bytes;
+
+	if (moved > guests) {
+		bytes = format_bytes(moved - guests, exact_bytes(context));
+		complain("%s were moved before and stay on other nodes; 'hotplugctl %s online %llu "
+			 "--rebalance' brings them back",
+			 bytes, target, (unsigned long long)field_count(session->reply, "node"));
+		free(bytes);
+	}
+	if (guests) {
+		bytes = format_bytes(guests, exact_bytes(context));
+		complain("%s of other nodes, which lay there, have moved on", bytes);
+		free(bytes);
+	}
+	free(target);
 }
 
 /* Those that keep the node busy, under the message that says so. */
@@ -146,22 +282,22 @@ static void print_advice(const struct context *context, const struct process *pr
 			told = !strcmp(reply_error(json_array_get(results, k)), reply_error(row));
 		if (told)
 			continue;
-		advice = advise(process, context->set.policy, row);
+		advice = advise(context, process, row);
 		if (advice)
 			complain("%s", advice);
 		free(advice);
 	}
 }
 
-/* What Ctrl-C promised: which nodes are back. */
-static void print_back(const struct session *session)
+/* What Ctrl-C promised: which nodes are back. False where nothing can be said. */
+static bool print_back(const struct session *session)
 {
 	const json_t *results = field_array(session->reply, "results");
 	size_t count = results ? json_array_size(results) : 1;
 	char *nodes = NULL;
 
 	if (session->code != EXIT_CANCELLED)
-		return;
+		return false;
 	for (size_t i = 0; i < count; i++) {
 		const json_t *row = results ? json_array_get(results, i) : session->reply;
 		const char *state = field_text(row, "state");
@@ -170,23 +306,25 @@ static void print_back(const struct session *session)
 			append_text(&nodes, "%s%llu", nodes ? "," : "",
 				    (unsigned long long)field_count(row, "node"));
 	}
-	if (nodes)
-		complain(strchr(nodes, ',') ? "cancelled: nodes %s are back"
-					    : "cancelled: node %s is back",
-			 nodes);
+	if (!nodes)
+		return false;
+	complain(strchr(nodes, ',') ? "cancelled: nodes %s are back" : "cancelled: node %s is back",
+		 nodes);
 	free(nodes);
+	return true;
 }
 
 static void show_table(const struct context *context, const struct targets *targets)
 {
-	struct table table = {
-		.columns = result_columns, .several = context->set.all, .uncut = true};
+	struct table table = {.columns = columns_of(context), .several = context->set.all};
 
 	table.rows = result_rows(targets);
 	print_table(context, &table);
 	json_decref(table.rows);
-	for (size_t i = 0; i < targets->processes.count; i++)
+	for (size_t i = 0; i < targets->processes.count; i++) {
 		print_advice(context, targets->sessions[i].process, targets->sessions[i].reply);
+		print_back(&targets->sessions[i]);
+	}
 }
 
 static void show_results(const struct context *context, const struct targets *targets)
@@ -196,13 +334,13 @@ static void show_results(const struct context *context, const struct targets *ta
 	if (several_results(context, targets)) {
 		show_table(context, targets);
 	} else if (session->code == EXIT_DONE) {
-		print_done(context, session->reply);
+		print_done(context, session);
 	} else {
-		print_failure(context, session->process, session->reply);
+		if (!print_back(session))
+			print_failure(context, session->process, session->reply);
+		print_moved(context, session);
 		print_holders(context, session->reply);
 	}
-	for (size_t i = 0; i < targets->processes.count; i++)
-		print_back(&targets->sessions[i]);
 }
 
 static void on_progress(struct session *session, void *data)

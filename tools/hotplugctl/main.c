@@ -132,6 +132,11 @@ static bool set_option(struct settings *set, int option, bool *help, bool *versi
 
 static bool check_target(const struct settings *set)
 {
+	if (set->socket && !*set->socket) {
+		complain("-s takes the path of a control socket; 'hotplugctl list -o "
+			 "PID,COMMAND,SOCKET' shows them");
+		return false;
+	}
 	if ((set->pid != 0) + set->all + (set->socket != NULL) <= 1)
 		return true;
 	complain("-p, -a and -s exclude each other");
@@ -144,10 +149,11 @@ static bool check_options(const struct context *context)
 	const char *name = context->command->name;
 
 	if (unknown & OPT_TABLE) {
-		complain("%s does not take -%c", name,
+		complain("%s does not take -%c; see 'hotplugctl help %s'", name,
 			 unknown & OPT_COLUMNS	    ? 'o'
 			 : unknown & OPT_NO_HEADING ? 'n'
-						    : 'b');
+						    : 'b',
+			 name);
 		return false;
 	}
 	for (const struct option *option = long_options; option->name; option++) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "exchange.h"
 #include "hotplugctl.h"
@@ -12,6 +13,9 @@
 #include "result.h"
 #include "target.h"
 #include "util.h"
+
+#define TARGETS	   "hotplugctl [-p PID | -a | -s SOCKET] [--json]"
+#define HELP_WIDTH 80
 
 #ifndef SLABNODE_VERSION
 #error "SLABNODE_VERSION comes from the build"
@@ -90,9 +94,52 @@ int run_version(struct context *context)
 	return EXIT_DONE;
 }
 
+static size_t help_width(void)
+{
+	size_t width = (size_t)output_width(STDOUT_FILENO);
+
+	return width && width < HELP_WIDTH ? width : HELP_WIDTH;
+}
+
+/* What stands between brackets stays on one line: its blanks are other characters on the way. */
+static void print_usage(const struct command *command)
+{
+	char *text = format_text("%s %s%s%s", TARGETS, command->name, *command->synopsis ? " " : "",
+				 command->synopsis);
+	size_t width = help_width(), length;
+	bool inside = false;
+
+	for (char *at = text; *at; at++) {
+		inside = *at == '[' || (inside && *at != ']');
+		if (inside && *at == ' ')
+			*at = '\a';
+	}
+	for (const char *at = text; *at; at += length + strspn(at + length, " ")) {
+		length = fitting_length(at, width - strlen("usage: "));
+		fputs(at == text ? "usage: " : "       ", stdout);
+		for (size_t i = 0; i < length; i++)
+			putchar(at[i] == '\a' ? ' ' : at[i]);
+		putchar('\n');
+	}
+	free(text);
+}
+
+/* Paragraphs, each a line of the text. */
+static void print_help(const char *text)
+{
+	for (size_t length; *text; text += length + (text[length] == '\n')) {
+		char *paragraph;
+
+		length = strcspn(text, "\n");
+		paragraph = format_text("%.*s", (int)length, text);
+		print_filled("", paragraph, help_width());
+		free(paragraph);
+	}
+}
+
 static void help_all(void)
 {
-	puts("usage: hotplugctl [-p PID | -a | -s SOCKET] [--json] COMMAND ...\n"
+	puts("usage: " TARGETS " COMMAND ...\n"
 	     "Takes memory nodes out of service and brings them back in programs that run with\n"
 	     "libslabnode.so. Without a target: the only such process.\n"
 	     "\n"
@@ -100,13 +147,18 @@ static void help_all(void)
 	     "  -a, --all            every process that may be asked\n"
 	     "  -s, --socket SOCKET  the process behind this control socket\n"
 	     "      --json           the answer as JSON, for scripts\n"
+	     "  -h, --help           this, or more about the command behind it\n"
+	     "  -V, --version        the version\n"
 	     "\n"
 	     "Commands:");
 	for (const struct command *command = commands; command->name; command++)
 		printf("  %-10s %s\n", command->name, command->summary);
 	puts("\n"
 	     "Tables take -o COLUMN,... (these columns), -n (no heading), -b (exact bytes).\n"
-	     "'hotplugctl help COMMAND' tells more; hotplugctl(1) has exit codes and examples.");
+	     "'hotplugctl help COMMAND' tells more, hotplugctl(1) has examples.\n"
+	     "\n"
+	     "Exit status: 0 done, 1 bad usage, 2 no such process or connection, 3 refused,\n"
+	     "4 busy, 5 cancelled, 6 timed out, 64 different results.");
 }
 
 int run_help(struct context *context)
@@ -123,7 +175,8 @@ int run_help(struct context *context)
 			 context->arguments[0]);
 		return EXIT_USAGE;
 	}
-	printf("usage: hotplugctl [-p PID | -a | -s SOCKET] [--json] %s%s%s\n\n%s\n", command->name,
-	       *command->synopsis ? " " : "", command->synopsis, command->help);
+	print_usage(command);
+	putchar('\n');
+	print_help(command->help);
 	return EXIT_DONE;
 }

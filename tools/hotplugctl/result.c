@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "json.h"
 #include "util.h"
@@ -81,22 +82,28 @@ char *failure_text(const json_t *reply)
 }
 
 /* What else the policy that was refused could be; scripts set one, people often none. */
-static const char *other_policies(const char *policy)
+static const char *other_policies(const char *policy, bool late)
 {
 	if (policy && !strcmp(policy, "strict"))
 		return "--policy migrate moves them, --policy wait waits until they are freed";
 	if (policy && !strcmp(policy, "wait"))
-		return "--policy migrate moves them, --timeout gives them more time";
-	return "--policy wait waits until they are freed";
+		return "--policy migrate moves them, a longer --timeout gives them more time";
+	return late ? "a longer --timeout gives the move more time"
+		    : "--policy wait waits until they are freed";
 }
 
 static char *advise_busy(const char *target, const char *policy, const json_t *reply)
 {
 	long long node = (long long)field_count(reply, "node");
+	bool late = !strcmp(reply_error(reply), "ETIMEDOUT");
 
 	if (json_array_size(field_array(reply, "holders")))
 		return format_text("'hotplugctl %s why %lld' lists them, %s", target, node,
-				   other_policies(policy));
+				   other_policies(policy, late));
+	if (late)
+		return format_text("a longer --timeout gives it more time; 'hotplugctl %s why "
+				   "%lld' shows what it waits for",
+				   target, node);
 	if (!strcmp(reply_error(reply), "ENOMEM") || !strcmp(reply_error(reply), "ENOSPC"))
 		return format_text("'hotplugctl %s plan %lld' shows where room is missing; bring "
 				   "another node online, or 'hotplugctl %s drain' first",
@@ -106,7 +113,18 @@ static char *advise_busy(const char *target, const char *policy, const json_t *r
 			   target, target, node);
 }
 
-static char *advise_refused(const char *error, const char *target)
+static char *advise_invalid(const struct context *context, const char *target)
+{
+	if (context->command->run == run_fault)
+		return format_text("'hotplugctl %s fault list' names the steps, libslabnode(7) "
+				   "tells how faults are written",
+				   target);
+	return format_text("'hotplugctl %s status' shows the nodes, 'hotplugctl help %s' what %s "
+			   "takes",
+			   target, context->command->name, context->command->name);
+}
+
+static char *advise_refused(const struct context *context, const char *error, const char *target)
 {
 	if (!strcmp(error, "EPERM") || !strcmp(error, "EACCES"))
 		return copy_text(
@@ -118,12 +136,15 @@ static char *advise_refused(const char *error, const char *target)
 	if (!strcmp(error, "ENODEV"))
 		return format_text("'hotplugctl %s topology' lists the nodes", target);
 	if (!strcmp(error, "EINVAL"))
-		return copy_text("'hotplugctl help COMMAND' tells what a command takes");
+		return advise_invalid(context, target);
 	return NULL;
 }
 
-static char *advise_unreachable(const char *error)
+static char *advise_unreachable(const struct process *process, const char *error)
 {
+	if (!process->pid)
+		return copy_text("'hotplugctl list -o PID,COMMAND,SOCKET' shows the sockets of "
+				 "those that run now");
 	if (!strcmp(error, "EACCES"))
 		return copy_text("run hotplugctl as the process's own user or as root");
 	if (!strcmp(error, "ENOTCONN"))
@@ -136,8 +157,8 @@ static char *advise_unreachable(const char *error)
 	return NULL;
 }
 
-/* What to do next, or NULL. The policy is the one that was asked for, if any. */
-char *advise(const struct process *process, const char *policy, const json_t *reply)
+/* What to do next, or NULL. */
+char *advise(const struct context *context, const struct process *process, const json_t *reply)
 {
 	const char *error = reply_error(reply), *hint = field_text(reply, "hint");
 	char *target = target_options(process), *advice = NULL;
@@ -146,11 +167,11 @@ char *advise(const struct process *process, const char *policy, const json_t *re
 		advice = clean_text(copy_text(hint));
 	} else if (process->error || !strcmp(error, "ESRCH") || !strcmp(error, "ENOTCONN") ||
 		   (!strcmp(error, "ETIMEDOUT") && !field_present(reply, "node"))) {
-		advice = advise_unreachable(error);
+		advice = advise_unreachable(process, error);
 	} else if (error_code(error) == EXIT_REFUSED) {
-		advice = advise_refused(error, target);
+		advice = advise_refused(context, error, target);
 	} else if (error_code(error) == EXIT_BUSY || error_code(error) == EXIT_TIMED_OUT) {
-		advice = advise_busy(target, policy, reply);
+		advice = advise_busy(target, context->set.policy, reply);
 	}
 	free(target);
 	return advice;
@@ -197,8 +218,10 @@ static char *failure_line(const json_t *reply)
 	const char *error = reply_error(reply), *state = field_text(reply, "state");
 	unsigned long long node = (unsigned long long)field_count(reply, "node");
 	bool busy = !strcmp(error, "EBUSY"), late = !strcmp(error, "ETIMEDOUT");
-	char *text = failure_text(reply), *held, *line;
+	char *text = failure_text(reply), *who = format_text("node %llu", node), *held, *line;
+	bool told = strstr(text, who) != NULL;
 
+	free(who);
 	if (!field_present(reply, "node"))
 		return text;
 	if ((busy || late) && json_array_size(holders)) {
@@ -207,10 +230,11 @@ static char *failure_line(const json_t *reply)
 				   busy ? "busy" : "still busy at the end of the time", held, error,
 				   state ? state : "online");
 		free(held);
-	} else if (state) {
-		line = format_text("node %llu is %s: %s", node, state, text);
 	} else {
-		line = format_text("node %llu: %s", node, text);
+		line = told ? copy_text("") : format_text("node %llu: ", node);
+		append_text(&line, "%s", text);
+		if (state)
+			append_text(&line, "; it is %s as before", state);
 	}
 	free(text);
 	return clean_text(line);
@@ -220,7 +244,7 @@ static char *failure_line(const json_t *reply)
 void print_failure(const struct context *context, const struct process *process,
 		   const json_t *reply)
 {
-	char *line = failure_line(reply), *advice = advise(process, context->set.policy, reply);
+	char *line = failure_line(reply), *advice = advise(context, process, reply);
 	char *who = copy_text("");
 
 	if (context->set.all)
@@ -245,7 +269,8 @@ void print_note(const json_t *reply)
 		if (!value || json_is_null(value))
 			continue;
 		text = describe_value(value);
-		printf("%s: %s\n", names[i][0] == 'w' ? "warning" : "note", text);
+		print_filled(names[i][0] == 'w' ? "warning: " : "note: ", text,
+			     (size_t)output_width(STDOUT_FILENO));
 		free(text);
 	}
 }

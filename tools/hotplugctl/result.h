@@ -20,7 +20,7 @@ char *failure_text(const json_t *reply);
 void print_failure(const struct context *context, const struct process *process,
 		   const json_t *reply);
 void print_note(const json_t *reply);
-char *advise(const struct process *process, const char *policy, const json_t *reply);
+char *advise(const struct context *context, const struct process *process, const json_t *reply);
 char *target_options(const struct process *process);
 
 #endif

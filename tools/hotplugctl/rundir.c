@@ -304,6 +304,18 @@ static void add_bound_places(pid_t pid, const unsigned long *inodes, size_t coun
 		fclose(table);
 }
 
+/* What can be seen from outside; a sandbox cannot, since whole containers run under filters. */
+static const char *why_no_thread(const struct process *process)
+{
+	size_t length;
+	char *environment = read_environment(process->pid, &length);
+	const char *set = find_variable(environment, length, "SLABNODE_CONTROL");
+	bool off = set && !strcmp(set, "off");
+
+	free(environment);
+	return off ? "no control thread: SLABNODE_CONTROL=off" : "no control thread";
+}
+
 /*
  * A directory that we may not look into matters only where the process has a control thread: some
  * of them were guessed, and root's is closed to everybody else.
@@ -328,7 +340,7 @@ static int failed(struct process *process, int result, enum control_thread threa
 	default:
 		process->error = "ENOTCONN";
 		process->problem = copy_text(thread == THREAD_YES ? "its socket was not found"
-								  : "no control thread");
+								  : why_no_thread(process));
 		break;
 	}
 	return -1;

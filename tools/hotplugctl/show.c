@@ -65,7 +65,7 @@ const struct column list_columns[] = {
 
 const struct column status_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
 	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN | COLUMN_STATE, cell_state},
 	{"CPUS", "cpus", CELL_TEXT, COLUMN_SHOWN | COLUMN_SPARE, NULL},
@@ -87,7 +87,7 @@ const struct column status_columns[] = {
 
 const struct column slabinfo_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
 	{"CACHE", "cache", CELL_TEXT, COLUMN_SHOWN, NULL},
 	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"ACTIVE", "active_objects", CELL_COUNT, COLUMN_SHOWN, NULL},
@@ -105,12 +105,12 @@ const struct column slabinfo_columns[] = {
 
 const struct column options_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
 	{"NAME", "name", CELL_TEXT, COLUMN_SHOWN, NULL},
 	{"TYPE", "type", CELL_TEXT, 0, NULL},
 	{"VALUE", "value", CELL_TEXT, COLUMN_SHOWN, NULL},
 	{"DEFAULT", "default", CELL_TEXT, COLUMN_SHOWN, NULL},
-	{"HELP", "help", CELL_TEXT, COLUMN_SHOWN, NULL},
+	{"HELP", "help", CELL_TEXT, COLUMN_SHOWN | COLUMN_WRAPPED, NULL},
 	{0},
 };
 

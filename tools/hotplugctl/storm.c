@@ -8,21 +8,20 @@
  *
  * Several clients are processes of their own, each with a seed that follows from the storm's, and
  * none knows what the others ask: they join, refuse and cancel each other. Alone, a client also
- * insists that a node whose transition failed is as it was before.
+ * insists that a node whose transition failed is as it was before. With -a each process has a storm
+ * of its own.
  */
 #include "storm.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "json.h"
+#include "parallel.h"
 #include "request.h"
 #include "result.h"
 #include "target.h"
@@ -309,11 +308,6 @@ static void restore(struct storm *storm)
 
 /* --- several clients --------------------------------------------------------------------- */
 
-struct client {
-	pid_t pid;
-	FILE *report; /* what it writes at its end */
-};
-
 static void hang_up(struct session *link)
 {
 	close_session(link);
@@ -333,72 +327,44 @@ static void share_out(struct storm *storm, unsigned int index, unsigned int coun
 	storm->rate /= count;
 }
 
-static struct client start_client(struct storm *storm, unsigned int index, unsigned int count)
+struct client_work {
+	const struct storm *storm;
+	unsigned int count;
+};
+
+static json_t *be_client(void *data, size_t index)
 {
-	struct client client = {0};
-	int ends[2];
+	const struct client_work *work = data;
+	struct storm client = *work->storm;
 
-	if (pipe(ends) || (client.pid = fork()) < 0) {
-		complain("no process for a client: %s", strerror(errno));
-		exit(EXIT_NO_PROCESS);
-	}
-	if (client.pid) {
-		close(ends[1]);
-		client.report = fdopen(ends[0], "r");
-		return client;
-	}
-	close(ends[0]);
-	share_out(storm, index, count);
-	if (!storm->requests || storm->changes < storm->requests)
-		make_storm(storm);
-	json_object_set_new(storm->tally, "code", json_integer(storm->code));
-	json_dumpfd(storm->tally, ends[1], JSON_COMPACT);
-	_exit(EXIT_DONE);
-}
-
-static void collect_client(struct storm *storm, struct client *client)
-{
-	json_t *tally = json_loadf(client->report, JSON_DISABLE_EOF_CHECK, NULL);
-	int code = EXIT_NO_PROCESS;
-
-	if (tally) {
-		code = (int)field_number(tally, "code", EXIT_NO_PROCESS);
-		storm_tally_merge(storm->tally, tally);
-	} else {
-		complain("a client of the storm ended without a report");
-	}
-	if (code != NO_CODE)
-		storm->code = combine_codes(storm->code, code);
-	fclose(client->report);
-	waitpid(client->pid, NULL, 0);
-	json_decref(tally);
-}
-
-static struct client clients[MAX_CLIENTS];
-
-/* A signal to the storm is one to all its clients; whether they got it already does no harm. */
-static void pass_on(int number)
-{
-	for (size_t i = 0; i < MAX_CLIENTS && clients[i].pid > 0; i++)
-		kill(clients[i].pid, number);
+	share_out(&client, (unsigned int)index, work->count);
+	if (!client.requests || client.changes < client.requests)
+		make_storm(&client);
+	json_object_set_new(client.tally, "code", json_integer(client.code));
+	return client.tally;
 }
 
 static void make_storms(struct storm *storm, unsigned int count)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+	struct client_work work = {storm, count};
+	json_t *tallies, *tally;
+	size_t i;
 
-	fflush(stdout);
 	hang_up(&storm->link);
-	for (unsigned int i = 0; i < count; i++)
-		clients[i] = start_client(storm, i, count);
-	sigemptyset(&action.sa_mask);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		sigaction(signals[i], &action, NULL);
-	for (unsigned int i = 0; i < count; i++)
-		collect_client(storm, &clients[i]);
-	memset(clients, 0, sizeof(clients));
-	for (size_t i = 0; i < storm->count; i++)
+	tallies = run_parallel(count, be_client, &work);
+	json_array_foreach(tallies, i, tally)
+	{
+		int code = (int)field_number(tally, "code", EXIT_NO_PROCESS);
+
+		if (json_is_object(tally))
+			storm_tally_merge(storm->tally, tally);
+		else
+			complain("a client of the storm ended without a report");
+		if (code != NO_CODE)
+			storm->code = combine_codes(storm->code, code);
+	}
+	json_decref(tallies);
+	for (i = 0; i < storm->count; i++)
 		storm->nodes[i].out = storm->nodes[i].cordoned = true;
 }
 
@@ -448,81 +414,132 @@ static bool read_seed(uint64_t *seed, const char *text)
 	return false;
 }
 
-static bool read_settings(struct storm *storm, double *clients_wanted)
+static bool read_settings(struct storm *storm)
 {
 	const struct settings *set = &storm->context->set;
 	char *checked = copy_text("");
-	double requests = 0;
+	double requests = 0, clients = 1;
 	bool good = add_lifecycle_options(storm->context, &checked) &&
 		    read_number("--duration", set->duration, 0.001, 1e6, &storm->duration) &&
 		    read_number("--rate", set->rate, 0, 1e6, &storm->rate) &&
 		    read_number("--requests", set->requests, 1, 1e9, &requests) &&
-		    read_number("--clients", set->clients, 1, MAX_CLIENTS, clients_wanted) &&
+		    read_number("--clients", set->clients, 1, MAX_CLIENTS, &clients) &&
 		    read_seed(&storm->state, set->seed);
 
 	free(checked);
 	storm->requests = (uint64_t)requests;
+	storm->clients = (unsigned int)clients;
 	if (storm->requests && !set->duration)
 		storm->duration = 0;
-	if (good && set->all) {
-		complain("storm is for one process: choose it with -p PID");
-		return false;
-	}
 	return good;
 }
 
-static int run_and_report(struct storm *storm, unsigned int count)
+/* What became of it; *code is the exit code. */
+static json_t *run_and_report(struct storm *storm, int *code)
 {
 	uint64_t seed = storm->state;
 	double begin = now_seconds(), seconds;
 
-	if (!storm->context->set.json)
-		printf("storm: seed %llu, %zu nodes\n", (unsigned long long)seed, storm->count);
-	storm->alone = count == 1;
-	if (count == 1)
+	storm->alone = storm->clients == 1;
+	if (storm->alone)
 		make_storm(storm);
 	else
-		make_storms(storm, count);
+		make_storms(storm, storm->clients);
 	seconds = now_seconds() - begin;
 	restore(storm);
-	storm_report(storm->context, storm->tally, seed, seconds, storm->code);
-	return storm->code == NO_CODE ? EXIT_DONE : storm->code;
+	*code = storm->code == NO_CODE ? EXIT_DONE : storm->code;
+	return storm_report(storm->tally, seed, seconds, *code);
+}
+
+static json_t *too_few_nodes(void)
+{
+	json_t *failure =
+		make_failure("EBUSY", "a storm needs two nodes with memory that are online "
+				      "and not cordoned");
+
+	json_object_set_new(failure, "hint", json_string("'hotplugctl status' shows them"));
+	return failure;
+}
+
+/* A report, or the failure for which there is none. */
+static json_t *storm_one(struct storm *storm, struct process *process, int *code)
+{
+	json_t *status = ask_process(process, "status", code), *report;
+
+	if (*code != EXIT_DONE)
+		return status;
+	storm->link = storm->canceller =
+		(struct session){.process = process, .fd = -1, .kept = true};
+	storm->tally = storm_tally_new();
+	if (take_nodes(storm, status)) {
+		storm_announce(storm);
+		report = run_and_report(storm, code);
+	} else {
+		*code = EXIT_BUSY;
+		report = too_few_nodes();
+	}
+	hang_up(&storm->link);
+	hang_up(&storm->canceller);
+	json_decref(status);
+	json_decref(storm->tally);
+	free(storm->nodes);
+	return report;
+}
+
+struct all_work {
+	const struct storm *storm;
+	struct process_list *processes;
+};
+
+static json_t *storm_its_process(void *data, size_t index)
+{
+	const struct all_work *work = data;
+	struct storm storm = *work->storm;
+	int code;
+	json_t *report = storm_one(&storm, &work->processes->items[index], &code);
+
+	json_object_set_new(report, "code", json_integer(code));
+	return report;
+}
+
+/* All at the same time, in processes of ours, each with the same seed. */
+static void storm_all(const struct storm *storm, struct targets *targets)
+{
+	struct all_work work = {storm, &targets->processes};
+	json_t *reports = run_parallel(targets->processes.count, storm_its_process, &work);
+
+	for (size_t i = 0; i < targets->processes.count; i++) {
+		json_t *report = json_array_get(reports, i);
+		int code = (int)field_number(report, "code", EXIT_NO_PROCESS);
+
+		if (json_is_object(report))
+			json_object_del(report, "code");
+		else
+			report = make_failure("ECHILD", "its storm ended without a report");
+		finish_session(&targets->sessions[i], json_incref(report), code);
+	}
+	json_decref(reports);
 }
 
 int run_storm(struct context *context)
 {
 	struct storm storm = {.context = context, .duration = 10, .rate = 10, .code = NO_CODE};
-	struct process *process;
 	struct targets targets;
-	double count = 1;
-	json_t *status;
 	int code;
 
-	if (!read_settings(&storm, &count))
+	if (!read_settings(&storm))
 		return EXIT_USAGE;
 	code = select_targets(context, &targets);
 	if (code != EXIT_DONE)
 		return code;
-	process = &targets.processes.items[0];
-	storm.link = storm.canceller = (struct session){.process = process, .fd = -1, .kept = true};
-	storm.tally = storm_tally_new();
-	status = ask_process(process, "status", &code);
-	if (code != EXIT_DONE) {
-		if (context->set.json)
-			print_json(status);
-		else
-			print_failure(context, process, status);
-	} else if (!take_nodes(&storm, status)) {
-		code = fail_here(context, EXIT_BUSY, "EBUSY",
-				 "a storm needs two nodes with memory that are online and not "
-				 "cordoned; 'hotplugctl status' shows them");
+	if (context->set.all) {
+		storm_announce_all(&storm, targets.processes.count);
+		storm_all(&storm, &targets);
 	} else {
-		code = run_and_report(&storm, (unsigned int)count);
+		json_t *report = storm_one(&storm, targets.sessions[0].process, &code);
+
+		finish_session(&targets.sessions[0], report, code);
 	}
-	hang_up(&storm.link);
-	hang_up(&storm.canceller);
-	json_decref(status);
-	json_decref(storm.tally);
-	free(storm.nodes);
-	return code;
+	storm_show(context, &targets);
+	return targets_code(&targets);
 }

@@ -10,6 +10,7 @@
 
 #include "exchange.h"
 #include "hotplugctl.h"
+#include "target.h"
 
 enum storm_kind {
 	STORM_OFFLINE,
@@ -37,9 +38,10 @@ struct storm {
 	const struct context *context;
 	struct session link, canceller; /* one connection each, as long as the storm lasts */
 	uint64_t state;			/* of the random numbers */
-	double duration, rate;		/* 0: no limit */
-	uint64_t requests;		/* changes to ask for; 0: no limit */
-	bool alone;			/* nobody else is known to change nodes */
+	unsigned int clients;
+	double duration, rate; /* 0: no limit */
+	uint64_t requests;     /* changes to ask for; 0: no limit */
+	bool alone;	       /* nobody else is known to change nodes */
 	struct storm_node *nodes;
 	size_t count;
 	json_t *tally; /* see storm_report.c */
@@ -56,7 +58,9 @@ json_t *storm_tally_new(void);
 void storm_tally_add(struct storm *storm, enum storm_kind kind, const char *request,
 		     const json_t *reply, int code, double ms);
 void storm_tally_merge(json_t *into, const json_t *tally);
-void storm_report(const struct context *context, const json_t *tally, uint64_t seed, double seconds,
-		  int code);
+json_t *storm_report(const json_t *tally, uint64_t seed, double seconds, int code);
+void storm_announce(const struct storm *storm);
+void storm_announce_all(const struct storm *storm, size_t processes);
+void storm_show(const struct context *context, const struct targets *targets);
 
 #endif

@@ -40,11 +40,35 @@ static const struct column columns[] = {
 	{"CANCELLED", "cancelled", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"TIMEDOUT", "timed_out", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"FAILED", "failed", CELL_COUNT, COLUMN_SHOWN, NULL},
-	{"MEAN", "mean_ms", CELL_MS, COLUMN_SHOWN, NULL},
-	{"MAX", "max_ms", CELL_MS, COLUMN_SHOWN, NULL},
-	{"ERRORS", NULL, CELL_TEXT, COLUMN_SHOWN, error_cell},
+	{"MEAN_MS", "mean_ms", CELL_MS, COLUMN_SHOWN | COLUMN_SPARE, NULL},
+	{"MAX_MS", "max_ms", CELL_MS, COLUMN_SHOWN, NULL},
+	{"ERRORS", "errors", CELL_TEXT, COLUMN_SPARSE | COLUMN_WRAPPED, error_cell},
 	{0},
 };
+
+/* With -a: a row a process. */
+static const struct column process_columns[] = {
+	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
+	{"TRIED", "tried", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"DONE", "done", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"BUSY", "busy", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"CANCELLED", "cancelled", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"TIMEDOUT", "timed_out", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"FAILED", "failed", CELL_COUNT, COLUMN_SHOWN, NULL},
+	{"MAX_MS", "max_ms", CELL_MS, COLUMN_SHOWN, NULL},
+	{"ERRORS", "errors", CELL_TEXT, COLUMN_SPARSE | COLUMN_WRAPPED, error_cell},
+	{0},
+};
+
+static int kind_of(const char *name)
+{
+	int kind = 0;
+
+	while (kind < STORM_KINDS && (!name || strcmp(name, kind_names[kind])))
+		kind++;
+	return kind;
+}
 
 json_t *storm_tally_new(void)
 {
@@ -201,41 +225,113 @@ static json_t *sorted_rows(const json_t *tally, uint64_t *changes)
 	return sorted;
 }
 
-static void report_text(const struct context *context, const struct table *table,
-			const json_t *failures, uint64_t seed)
+/* The seed as text: it uses all 64 bits, and readers of JSON may not. */
+json_t *storm_report(const json_t *tally, uint64_t seed, double seconds, int code)
 {
-	print_table(context, table);
-	for (size_t i = 0; i < json_array_size(failures); i++) {
-		const json_t *failure = json_array_get(failures, i);
+	uint64_t changes;
+	json_t *rows = sorted_rows(tally, &changes);
 
-		complain("step %llu: %s: %s", (unsigned long long)field_count(failure, "step"),
+	return json_pack("{s:b, s:o, s:I, s:f, s:f, s:o, s:O}", "ok", code == EXIT_DONE, "seed",
+			 json_sprintf("%llu", (unsigned long long)seed), "changes",
+			 (json_int_t)changes, "seconds", seconds, "rate", (double)changes / seconds,
+			 "requests", rows, "failures", json_object_get(tally, "failures"));
+}
+
+void storm_announce(const struct storm *storm)
+{
+	if (!storm->context->set.json && !storm->context->set.all)
+		printf("storm: seed %llu, %zu nodes\n", (unsigned long long)storm->state,
+		       storm->count);
+}
+
+void storm_announce_all(const struct storm *storm, size_t processes)
+{
+	if (!storm->context->set.json)
+		printf("storm: seed %llu, %zu processes\n", (unsigned long long)storm->state,
+		       processes);
+}
+
+static void print_failures(const struct context *context, const struct session *session)
+{
+	const json_t *failures = field_array(session->reply, "failures"), *failure;
+	char *target = context->set.all ? target_options(session->process) : copy_text("");
+	size_t i;
+
+	json_array_foreach((json_t *)failures, i, failure)
+	{
+		complain("%s%sstep %llu: %s: %s", target, *target ? ": " : "",
+			 (unsigned long long)field_count(failure, "step"),
 			 field_text(failure, "request"), field_text(failure, "message"));
 	}
 	if (json_array_size(failures))
-		complain("--seed %llu asks the same again", (unsigned long long)seed);
+		complain("%s%s--seed %s asks the same again", target, *target ? ": " : "",
+			 field_text(session->reply, "seed"));
+	free(target);
 }
 
-void storm_report(const struct context *context, const json_t *tally, uint64_t seed, double seconds,
-		  int code)
+static void show_one(const struct context *context, const struct session *session)
 {
-	struct table table = {.columns = columns};
-	uint64_t changes;
-	json_t *report;
+	const json_t *report = session->reply;
+	struct table table = {.columns = columns, .rows = field_array(report, "requests")};
 
-	table.rows = sorted_rows(tally, &changes);
-	if (!context->set.json) {
-		report_text(context, &table, json_object_get(tally, "failures"), seed);
-		printf("%llu requests in %.1f s, %.0f a second\n", (unsigned long long)changes,
-		       seconds, (double)changes / seconds);
-	} else {
-		/* The seed as text: it uses all 64 bits, and readers of JSON may not. */
-		report = json_pack("{s:b, s:o, s:I, s:f, s:f, s:O, s:O}", "ok", code <= EXIT_DONE,
-				   "seed", json_sprintf("%llu", (unsigned long long)seed),
-				   "changes", (json_int_t)changes, "seconds", seconds, "rate",
-				   (double)changes / seconds, "requests", table.rows, "failures",
-				   json_object_get(tally, "failures"));
-		print_json(report);
-		json_decref(report);
+	if (!table.rows) {
+		print_failure(context, session->process, report);
+		return;
 	}
+	print_table(context, &table);
+	print_failures(context, session);
+	printf("%llu requests in %.1f s, %.0f a second\n",
+	       (unsigned long long)field_count(report, "changes"),
+	       field_number(report, "seconds", 0), field_number(report, "rate", 0));
+}
+
+/* A process's whole storm, the questions in between left out. */
+static json_t *sum_of(const struct session *session)
+{
+	json_t *rows = field_array(session->reply, "requests"), *row, *tagged, *sum;
+	json_t *tally = storm_tally_new();
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+	{
+		json_t *one = json_pack("{s:{s:O}, s:[]}", "requests", "all", row, "failures");
+
+		if (kind_of(field_text(row, "request")) < STORM_CHANGES)
+			storm_tally_merge(tally, one);
+		json_decref(one);
+	}
+	sum = json_copy(row_of(tally, "all"));
+	tagged = tag_reply(session);
+	json_object_set(sum, "pid", json_object_get(tagged, "pid"));
+	json_object_set(sum, "command", json_object_get(tagged, "command"));
+	json_decref(tagged);
+	json_decref(tally);
+	return sum;
+}
+
+static void show_all(const struct context *context, const struct targets *targets)
+{
+	struct table table = {.columns = process_columns, .rows = json_array(), .several = true};
+
+	for (size_t i = 0; i < targets->processes.count; i++) {
+		const struct session *session = &targets->sessions[i];
+
+		json_array_append_new(table.rows, field_array(session->reply, "requests")
+							  ? sum_of(session)
+							  : problem_row(session));
+	}
+	print_table(context, &table);
 	json_decref(table.rows);
+	for (size_t i = 0; i < targets->processes.count; i++)
+		print_failures(context, &targets->sessions[i]);
+}
+
+void storm_show(const struct context *context, const struct targets *targets)
+{
+	if (context->set.json)
+		print_replies(context, targets);
+	else if (context->set.all)
+		show_all(context, targets);
+	else
+		show_one(context, &targets->sessions[0]);
 }

@@ -15,7 +15,8 @@
 #include "style.h"
 #include "util.h"
 
-#define MAX_COLUMNS 32
+#define MAX_COLUMNS   32
+#define LEAST_WRAPPED 20 /* cells; in less, words make a bad column */
 
 struct layout {
 	const struct column *columns[MAX_COLUMNS];
@@ -24,6 +25,7 @@ struct layout {
 	size_t count;
 	size_t gap;   /* between columns */
 	size_t limit; /* of a line; 0: none */
+	bool wrapped; /* the last column, to its width */
 };
 
 /* A line that grows: its text, and which part of it is coloured how. */
@@ -74,16 +76,6 @@ static char *make_cell(const struct column *column, const json_t *row, bool exac
 	return describe_value(value);
 }
 
-/* Cells on a terminal: bytes that begin a character. */
-static size_t text_width(const char *text)
-{
-	size_t width = 0;
-
-	for (; *text; text++)
-		width += ((unsigned char)*text & 0xc0) != 0x80;
-	return width;
-}
-
 static bool same_name(const struct column *column, const char *name, size_t length)
 {
 	return strlen(column->name) == length && !strncasecmp(column->name, name, length);
@@ -123,14 +115,21 @@ bool check_columns(const struct column *columns, const char *chosen)
 
 static bool has_content(const struct table *table, const struct column *column)
 {
-	for (size_t i = 0; i < json_array_size(table->rows); i++) {
-		const json_t *value = json_object_get(json_array_get(table->rows, i), column->key);
+	bool found = false;
 
-		if (value && !json_is_null(value) &&
-		    !(json_is_number(value) && json_number_value(value) == 0))
-			return true;
+	for (size_t i = 0; i < json_array_size(table->rows) && !found; i++) {
+		const json_t *row = json_array_get(table->rows, i);
+		const json_t *value = json_object_get(row, column->key);
+		char *cell;
+
+		if (field_present(row, "problem"))
+			continue;
+		cell = make_cell(column, row, true);
+		found = strcmp(cell, "-") != 0 &&
+			!(json_is_number(value) && json_number_value(value) == 0);
+		free(cell);
 	}
-	return false;
+	return found;
 }
 
 static bool shown_by_default(const struct table *table, const struct column *column)
@@ -205,16 +204,32 @@ static bool leave_one_out(struct layout *layout, enum column_flag kind)
 	return false;
 }
 
+/* Gives the last column what the others leave, if its words may go on below. */
+static bool wrap_last(struct layout *layout)
+{
+	size_t last = layout->count - 1, others;
+
+	if (!layout->count || !(layout->columns[last]->flags & COLUMN_WRAPPED))
+		return false;
+	others = layout_width(layout, layout->gap) - layout->widths[last];
+	if (others + LEAST_WRAPPED > layout->limit)
+		return false;
+	layout->widths[last] = layout->limit - others;
+	layout->wrapped = true;
+	return true;
+}
+
 /*
  * Two spaces between columns look better; one still fits where two do not. Where that is not enough
- * whole columns go, and a line says which, unless the operator chose them.
+ * the last column's words go on below, or whole columns go, and a line says which, unless the
+ * operator chose them.
  */
 static void fit_layout(const struct context *context, struct layout *layout)
 {
 	layout->gap = layout_width(layout, 2) > (layout->limit ? layout->limit : 80) ? 1 : 2;
 	if (!layout->limit || context->set.columns)
 		return;
-	while (layout_width(layout, layout->gap) > layout->limit)
+	while (layout_width(layout, layout->gap) > layout->limit && !wrap_last(layout))
 		if (!leave_one_out(layout, COLUMN_SPARE) && !leave_one_out(layout, COLUMN_USEFUL))
 			return;
 }
@@ -265,7 +280,7 @@ static void print_left_out(const struct layout *layout)
 
 static void add_cell(struct line *line, const struct layout *layout, size_t c, const char *text)
 {
-	size_t width = text_width(text), begin;
+	size_t width = text_width(text), length, begin;
 	int pad = layout->widths[c] > width ? (int)(layout->widths[c] - width) : 0;
 	bool right = right_aligned(layout->columns[c]);
 
@@ -274,12 +289,28 @@ static void add_cell(struct line *line, const struct layout *layout, size_t c, c
 	append_text(&line->text, "%*s%*s", *line->text ? (int)layout->gap : 0, "", right ? pad : 0,
 		    "");
 	begin = strlen(line->text);
-	append_text(&line->text, "%s%*s", text, right ? 0 : pad, "");
+	length = layout->wrapped && c + 1 == layout->count ? fitting_length(text, layout->widths[c])
+							   : strlen(text);
+	append_text(&line->text, "%.*s%*s", (int)length, text, right ? 0 : pad, "");
 	if (!(layout->columns[c]->flags & COLUMN_STATE) || line->style != STYLE_PLAIN)
 		return;
 	line->style = style_of_state(text);
 	line->begin = begin;
 	line->end = begin + strlen(text);
+}
+
+/* What of the last column's words did not fit, below its first line. */
+static void print_rest(const struct layout *layout, const char *text)
+{
+	size_t last = layout->count - 1;
+	size_t indent = layout_width(layout, layout->gap) - layout->widths[last];
+
+	for (text += fitting_length(text, layout->widths[last]); *text;
+	     text += fitting_length(text, layout->widths[last])) {
+		text += strspn(text, " ");
+		printf("%*s%.*s\n", (int)indent, "",
+		       (int)fitting_length(text, layout->widths[last]), text);
+	}
 }
 
 /* What the leading cells of the row do not say of the process, the problem's text does. */
@@ -290,6 +321,8 @@ static char *problem_text(const struct layout *layout, const json_t *row, size_t
 	bool pid_shown = false, command_shown = !command || !*command;
 
 	for (size_t c = 0; c < cells; c++) {
+		if (layout->left_out[c])
+			continue;
 		pid_shown |= !strcmp(layout->columns[c]->key, "pid");
 		command_shown |= !strcmp(layout->columns[c]->key, "command");
 	}
@@ -312,10 +345,12 @@ static void print_row(const struct layout *layout, const json_t *row, char **cel
 		add_cell(&line, layout, c, cells[c]);
 	if (field_present(row, "problem")) {
 		text = problem_text(layout, row, c);
-		append_text(&line.text, "%*s(%s)", c ? (int)layout->gap : 0, "", text);
+		append_text(&line.text, "%*s(%s)", *line.text ? (int)layout->gap : 0, "", text);
 		free(text);
 	}
 	print_line(layout, &line);
+	if (layout->wrapped && c == layout->count)
+		print_rest(layout, cells[c - 1]);
 }
 
 static void print_heading(const struct layout *layout)
@@ -345,8 +380,6 @@ void print_table(const struct context *context, const struct table *table)
 		fill_row(json_array_get(table->rows, r), exact_bytes(context), &layout,
 			 cells + r * layout.count);
 	fit_layout(context, &layout);
-	if (table->uncut)
-		layout.limit = 0;
 	if (heading)
 		print_heading(&layout);
 	for (size_t r = 0; r < rows; r++)
@@ -358,7 +391,8 @@ void print_table(const struct context *context, const struct table *table)
 	free(cells);
 }
 
-static json_t *problem_row(const struct session *session)
+/* Stands for a process that has no figures. */
+json_t *problem_row(const struct session *session)
 {
 	json_t *row = json_object();
 	char *text = problem_words(session->code, session->reply);

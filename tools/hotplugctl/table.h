@@ -20,6 +20,8 @@ enum column_flag {
 	COLUMN_STATE = 1 << 4,	 /* of a node or a request: coloured by what it says */
 	COLUMN_SPARE = 1 << 5,	 /* left out first where the terminal is too narrow */
 	COLUMN_USEFUL = 1 << 6,	 /* left out next */
+	COLUMN_WRAPPED =
+		1 << 7, /* words of the last column: go on below where a line is too short */
 };
 
 /* A table of columns ends with one without a name. */
@@ -44,11 +46,11 @@ struct table {
 	const struct column *columns;
 	json_t *rows;
 	bool several; /* processes: show the columns that name them */
-	bool uncut;   /* a reason must be readable to its end, even if it wraps */
 };
 
 bool check_columns(const struct column *columns, const char *chosen);
 void print_table(const struct context *context, const struct table *table);
+json_t *problem_row(const struct session *session);
 json_t *collect_rows(const struct targets *targets, const char *array,
 		     bool (*wanted)(const json_t *row));
 bool cache_used(const json_t *row);

@@ -118,21 +118,47 @@ static int state_width(void)
 	return COLS < NARROW ? STATE_ALONE : STATE_WIDTH;
 }
 
-/* Which figures stand behind the bar: as many as leave room for one. */
-struct node_layout {
-	int bar, figures;
+enum node_figure { LIVE, CACHED, RESIDENT, ELSEWHERE, FREE, LOCAL, NR_FIGURES };
+
+static const struct {
+	const char *name;
+	int width;
+	const char *key; /* of a field without which no node has the figure; NULL: all have it */
+} node_figures[NR_FIGURES] = {
+	[LIVE] = {"LIVE", 8, NULL},
+	[CACHED] = {"CACHED", 8, NULL},
+	[RESIDENT] = {"RESIDENT", 10, "resident_bytes"},
+	[ELSEWHERE] = {"ELSEWHERE", 11, "elsewhere_bytes"},
+	[FREE] = {"FREE", 8, "capacity_bytes"},
+	[LOCAL] = {"LOCAL%", 8, NULL},
 };
 
-static const char *const node_figures[] = {"LIVE", "CACHED", "FREE", "LOCAL%"};
+/* Which figures stand behind the bar: as many as leave room for one. */
+struct node_layout {
+	int bar, count;
+	enum node_figure figures[NR_FIGURES];
+};
 
-static struct node_layout lay_out_nodes(void)
+static bool any_node_has(const json_t *nodes, const char *key)
 {
-	struct node_layout layout = {.figures = 4};
-	int fixed = 6 + state_width() + 2;
+	for (size_t i = 0; i < json_array_size(nodes); i++)
+		if (!key || field_count(json_array_get(nodes, i), key))
+			return true;
+	return false;
+}
 
-	while (layout.figures > 1 && COLS - fixed - 8 * layout.figures < SMALLEST_BAR)
-		layout.figures--;
-	layout.bar = COLS - fixed - 8 * layout.figures;
+static struct node_layout lay_out_nodes(const json_t *nodes)
+{
+	struct node_layout layout = {.bar = COLS - 6 - state_width() - 2};
+
+	for (enum node_figure figure = LIVE; figure < NR_FIGURES; figure++) {
+		if (!any_node_has(nodes, node_figures[figure].key))
+			continue;
+		if (layout.count && layout.bar - node_figures[figure].width < SMALLEST_BAR)
+			break;
+		layout.bar -= node_figures[figure].width;
+		layout.figures[layout.count++] = figure;
+	}
 	if (layout.bar > LARGEST_BAR)
 		layout.bar = LARGEST_BAR;
 	if (layout.bar < 1)
@@ -140,16 +166,19 @@ static struct node_layout lay_out_nodes(void)
 	return layout;
 }
 
-static char *node_figure(const json_t *node, int which)
+static char *node_figure(const json_t *node, enum node_figure figure)
 {
 	double hit = field_number(node, "numa_hit", 0), miss = field_number(node, "numa_miss", 0);
 
-	switch (which) {
-	case 0:
+	switch (figure) {
+	case LIVE:
 		return format_bytes(field_count(node, "live_bytes"), false);
-	case 1:
+	case CACHED:
 		return format_bytes(field_count(node, "cached_bytes"), false);
-	case 2:
+	case RESIDENT:
+	case ELSEWHERE:
+		return format_bytes(field_count(node, node_figures[figure].key), false);
+	case FREE:
 		return field_present(node, "capacity_bytes") ? format_bytes(free_bytes(node), false)
 							     : copy_text("-");
 	default:
@@ -173,10 +202,12 @@ static void draw_node(int y, const struct top_view *view, const struct node_layo
 	free(state);
 	draw_bar(y, x, layout->bar, nodes, node);
 	x += layout->bar + 2;
-	for (int i = 0; i < layout->figures; i++, x += 8) {
-		char *figure = node_figure(node, i);
+	for (int i = 0; i < layout->count; i++) {
+		char *figure = node_figure(node, layout->figures[i]);
+		int width = node_figures[layout->figures[i]].width;
 
-		put(y, x, A_NORMAL, format_text("%8s", figure));
+		put(y, x, A_NORMAL, format_text("%*s", width, figure));
+		x += width;
 		free(figure);
 	}
 }
@@ -185,7 +216,7 @@ static void draw_node(int y, const struct top_view *view, const struct node_layo
 int draw_nodes(struct top_view *view, int y)
 {
 	const json_t *nodes = field_array(view->status, "nodes");
-	struct node_layout layout = lay_out_nodes();
+	struct node_layout layout = lay_out_nodes(nodes);
 	size_t count = json_array_size(nodes), room, last;
 	int x = 6 + state_width() + layout.bar + 2;
 
@@ -196,8 +227,13 @@ int draw_nodes(struct top_view *view, int y)
 	put(y, 0, A_NORMAL,
 	    format_text(" NODE %-*s%.*s", state_width(), "STATE", layout.bar + 2,
 			"# live + cached . free"));
-	for (int i = 0; i < layout.figures; i++, x += 8)
-		put(y, x, A_NORMAL, format_text("%8s", node_figures[i]));
+	for (int i = 0; i < layout.count; i++) {
+		int width = node_figures[layout.figures[i]].width;
+
+		put(y, x, A_NORMAL,
+		    format_text("%*s", width, node_figures[layout.figures[i]].name));
+		x += width;
+	}
 	fill_line(y++, A_REVERSE);
 	for (size_t i = view->first_node; i < last; i++)
 		draw_node(y++, view, &layout, nodes, json_array_get(nodes, i));

@@ -144,7 +144,7 @@ static char *cell_distances(const json_t *row, bool exact)
 /* With -o or -n: a row a node, for scripts that know lsmem rather than numactl. */
 const struct column topology_columns[] = {
 	{"PID", "pid", CELL_COUNT, COLUMN_SEVERAL | COLUMN_WHO, NULL},
-	{"COMMAND", "command", CELL_TEXT, COLUMN_WHO, NULL},
+	{"COMMAND", "command", CELL_TEXT, COLUMN_SEVERAL | COLUMN_WHO | COLUMN_SPARE, NULL},
 	{"NODE", "node", CELL_COUNT, COLUMN_SHOWN, NULL},
 	{"STATE", "state", CELL_TEXT, COLUMN_SHOWN | COLUMN_STATE, NULL},
 	{"CPUS", "cpus", CELL_TEXT, COLUMN_SHOWN | COLUMN_SPARE, NULL},

@@ -199,6 +199,48 @@ char *join_nodes(const struct node_list *list, const char *separator)
 	return text;
 }
 
+/* Cells on a terminal: bytes that begin a character. */
+size_t text_width(const char *text)
+{
+	size_t width = 0;
+
+	for (; *text; text++)
+		width += ((unsigned char)*text & 0xc0) != 0x80;
+	return width;
+}
+
+/* Bytes of the text that make a line of so many cells: whole words, where the first one fits. */
+size_t fitting_length(const char *text, size_t width)
+{
+	size_t at = 0, cells = 0, words = 0;
+
+	for (; text[at]; at++) {
+		if (((unsigned char)text[at] & 0xc0) == 0x80)
+			continue;
+		if (text[at] == ' ')
+			words = at;
+		if (++cells > width)
+			return words ? words : at;
+	}
+	return at;
+}
+
+/* Whole words in lines of so many cells, the later ones indented as far as the label; 0: one line.
+ */
+void print_filled(const char *label, const char *text, size_t width)
+{
+	size_t indent = strlen(label);
+	size_t room = width > 2 * indent ? width - indent : SIZE_MAX;
+	size_t length = fitting_length(text, room);
+
+	printf("%s%.*s\n", label, (int)length, text);
+	while (*(text += length)) {
+		text += strspn(text, " ");
+		length = fitting_length(text, room);
+		printf("%*s%.*s\n", (int)indent, "", (int)length, text);
+	}
+}
+
 /* Columns of the terminal behind a descriptor; 0 where there is none and nothing is cut. */
 int output_width(int descriptor)
 {

@@ -31,6 +31,9 @@ bool parse_number(const char *text, double *number);
 bool parse_nodes(const char *text, struct node_list *list);
 char *join_nodes(const struct node_list *list, const char *separator);
 int output_width(int descriptor);
+size_t text_width(const char *text);
+size_t fitting_length(const char *text, size_t width);
+void print_filled(const char *label, const char *text, size_t width);
 bool read_small_file(const char *path, char *buffer, size_t size);
 
 #endif
