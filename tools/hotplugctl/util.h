@@ -30,6 +30,9 @@ char *format_bytes(uint64_t bytes, bool exact);
 bool parse_number(const char *text, double *number);
 bool parse_nodes(const char *text, struct node_list *list);
 char *join_nodes(const struct node_list *list, const char *separator);
+bool list_has(const struct node_list *list, unsigned int node);
+bool list_add(struct node_list *list, unsigned int node);
+void list_remove(struct node_list *list, unsigned int node);
 int output_width(int descriptor);
 bool read_small_file(const char *path, char *buffer, size_t size);
 
