@@ -25,21 +25,25 @@ const struct command commands[] = {
 	 OPT_TABLE, 0, 0, status_columns, run_status},
 	{"offline",
 	 "N... [--policy strict|wait|migrate] [--timeout SEC]\n"
-	 "         [--to M,...] [--max-stall MS] [--whole-process] [--detach]",
+	 "         [--to M,...] [--max-stall MS] [--whole-process] [--detach]\n"
+	 "         [--kernel] [-- COMMAND...]",
 	 "takes nodes out of service",
 	 "Drains what is cached on the nodes N (numbers, or lists such as 1,3-4) and gives it "
 	 "back.\n"
 	 "Live memory: strict refuses, wait waits until it is freed, migrate moves it without\n"
 	 "changing addresses. Ctrl-C cancels, and the node is as before; --detach leaves once the\n"
 	 "process has taken the order. --to names the nodes to move to, --max-stall the longest\n"
-	 "stall of a thread to aim for, --whole-process moves the process's other memory as well.",
+	 "stall of a thread to aim for, --whole-process moves the process's other memory as well.\n"
+	 "--kernel takes the nodes from all processes and then their memory blocks from the\n"
+	 "kernel, or lets COMMAND do that; when one fails, both are as before.",
 	 OPT_BYTES | OPT_POLICY | OPT_TIMEOUT | OPT_TO | OPT_MAX_STALL | OPT_WHOLE_PROCESS |
-		 OPT_DETACH,
+		 OPT_DETACH | OPT_KERNEL,
 	 1, -1, NULL, run_offline},
-	{"online", "N... [--rebalance]", "brings nodes back",
-	 "Allocations use the nodes again. With --rebalance the memory that was moved away "
-	 "returns.",
-	 OPT_BYTES | OPT_REBALANCE, 1, -1, NULL, run_lifecycle},
+	{"online", "N... [--rebalance] [--kernel] [-- COMMAND...]", "brings nodes back",
+	 "Allocations use the nodes again. With --rebalance the memory that was moved away\n"
+	 "returns. --kernel brings their memory blocks online in the kernel first, such that they\n"
+	 "can leave again, or lets COMMAND do that.",
+	 OPT_BYTES | OPT_REBALANCE | OPT_KERNEL, 1, -1, NULL, run_online},
 	{"cordon", "N", "stops new allocations on a node",
 	 "Nothing is drained or moved; 'uncordon' takes it back.", OPT_BYTES, 1, 1, NULL,
 	 run_lifecycle},
