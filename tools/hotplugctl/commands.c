@@ -84,6 +84,13 @@ const struct command commands[] = {
 	 "as\n"
 	 "the process remembers; --no-follow ends with the last that has happened.",
 	 OPT_SINCE | OPT_NO_FOLLOW, 0, 0, NULL, run_events},
+	{"follow", "[--delay SEC] [--timeout SEC]", "does in all processes what the kernel does",
+	 "A daemon: until Ctrl-C or SIGTERM, nodes whose memory the kernel takes offline leave\n"
+	 "all processes, as nodes do that a process's cpuset has lost; those that come are\n"
+	 "brought online. Looks each second, or each --delay, and when the kernel announces\n"
+	 "something.\n"
+	 "--timeout bounds each try (30 s). A line an event, with --json an object.",
+	 OPT_DELAY | OPT_TIMEOUT, 0, 0, NULL, run_follow},
 	{"top", "[--delay SEC]", "live screen of nodes and caches",
 	 "Nodes above with a bar of live (#), cached (+) and free (.) memory, transitions as\n"
 	 "they happen, the largest caches below; refreshed each second unless --delay says\n"

@@ -113,6 +113,7 @@ int run_offline(struct context *context);
 int run_online(struct context *context);
 int run_lifecycle(struct context *context);
 int run_events(struct context *context);
+int run_follow(struct context *context);
 int run_top(struct context *context);
 int run_metrics(struct context *context);
 int run_fault(struct context *context);
