@@ -225,6 +225,16 @@ void sn_refresh_allowed(void)
 	sn_loans_move(&stall_ns);
 }
 
+int sn_node_appeared(int os_number)
+{
+	int index = sn_node_add(os_number, true, true);
+
+	/* As an offline leaves them; an online opens them. */
+	if (index > 0)
+		sn_tables_close((unsigned int)index);
+	return index;
+}
+
 void sn_transition_veto(unsigned int index, const char *who)
 {
 	struct sn_transition *t = sn_nodes[index]->transition;

@@ -107,6 +107,12 @@ int sn_cordon(unsigned int node, bool cordon, struct sn_lifecycle_result *result
  */
 void sn_refresh_allowed(void) SN_EXCLUDES(&sn_lifecycle_lock);
 
+/*
+ * The system has a node since now: it is known from here on, OFFLINE until sn_online() is asked
+ * for. Its distances, and those of the others, are to be set next.  Its index, or -ENOMEM, -ENOSPC.
+ */
+int sn_node_appeared(int os_number) SN_REQUIRES(&sn_lifecycle_lock);
+
 /* Dry run of an offline with `migrate`: see plan.c. */
 struct sn_plan {
 	unsigned int node;

@@ -62,33 +62,46 @@ int sn_node_add(int os_number, bool has_memory, bool allowed)
 	node->allowed = allowed;
 	node->distance[index] = 10;
 	sn_nodes[index] = node;
-	sn_node_end = index + 1;
+	__atomic_store_n(&sn_node_end, index + 1, __ATOMIC_RELEASE);
 	return (int)index;
 }
 
+/* Nearest first; equal ones keep the order of their numbers, but begin behind this node, so that
+ * not all nodes fall back to node 0. An insertion sort.  The number of nodes in it. */
+static unsigned int fallback_order(unsigned int index, const uint8_t *distance, uint8_t *order)
+{
+	unsigned int count = 0;
+
+#define KEY(m) ((unsigned int)distance[m] << 8 | (uint8_t)((m)-index))
+	for_each_node(n) {
+		unsigned int at = count;
+
+		if (n == index)
+			continue;
+		for (; at > 0 && KEY(order[at - 1]) > KEY(n); at--)
+			order[at] = order[at - 1];
+		order[at] = (uint8_t)n;
+		count++;
+	}
+#undef KEY
+	return count;
+}
+
+/*
+ * The order is walked without a lock while a node joins it.  Written from its end, with all others
+ * in the order in which they were, a walk may meet a node twice and misses none that was there.
+ */
 void sn_node_set_distances(unsigned int index, const uint8_t *distance)
 {
 	struct sn_node *node = sn_nodes[index];
-	unsigned int count = 0;
+	uint8_t order[SN_MAX_NODES + 1];
+	unsigned int count = fallback_order(index, distance, order);
 
-	for_each_node(i) {
-		node->distance[i] = distance[i];
-		if (i != index)
-			node->fallback[count++] = (uint8_t)i;
-	}
-	node->fallback[count] = 0;
-	/* Insertion sort by distance; equal ones keep the order of their numbers, but begin
-	 * behind this node, so that not all nodes fall back to node 0. */
-	for (unsigned int i = 1; i < count; i++) {
-		uint8_t n = node->fallback[i];
-		unsigned int at = i;
-
-#define KEY(m) ((unsigned int)distance[m] << 8 | (uint8_t)((m)-index))
-		for (; at > 0 && KEY(node->fallback[at - 1]) > KEY(n); at--)
-			node->fallback[at] = node->fallback[at - 1];
-#undef KEY
-		node->fallback[at] = n;
-	}
+	for_each_node(i)
+		__atomic_store_n(&node->distance[i], distance[i], __ATOMIC_RELAXED);
+	order[count] = 0;
+	for (unsigned int i = count + 1; i-- > 0;)
+		__atomic_store_n(&node->fallback[i], order[i], __ATOMIC_RELAXED);
 }
 
 void sn_node_update_usable(struct sn_node *node)

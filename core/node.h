@@ -50,6 +50,7 @@ struct sn_node {
 	/* Set once before the node is published. */
 	unsigned int index;
 	int os_number; /* the operating system's node number; -1 for the internal node */
+	/* Change when memory or a node appears later: see sn_node_appeared(). */
 	bool has_memory;
 	uint8_t fallback[SN_MAX_NODES + 1]; /* other nodes, nearest first; 0 ends */
 	uint8_t distance[SN_MAX_NODES + 1]; /* by node index */
@@ -118,7 +119,8 @@ struct sn_node {
 };
 
 extern struct sn_node *sn_nodes[SN_MAX_NODES + 1];
-extern unsigned int sn_node_end; /* one past the highest index in use */
+/* One past the highest index in use; grows when the system gets a node, under sn_lifecycle_lock. */
+extern unsigned int sn_node_end;
 extern _Atomic uint8_t sn_standin[256] SN_HIDDEN;
 /* Changes with every change of a `usable`.  Whoever found no node to allocate from looks again
  * when it has changed meanwhile: nodes come and go while one is looked at after the other. */

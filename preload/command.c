@@ -103,6 +103,10 @@ static bool add_node(struct request *request, uint64_t number, unsigned int *nod
 	char name[32];
 	struct sn_text text;
 
+	if (index == SN_NODE_NONE && sn_control_config->look) {
+		sn_control_config->look();
+		index = sn_node_find((int)number);
+	}
 	if (index == SN_NODE_NONE) {
 		sn_text_begin(&text, name, sizeof(name));
 		sn_text_number(&text, number);

@@ -28,6 +28,8 @@ struct sn_control_config {
 	bool (*option)(unsigned int index, struct sn_control_option *row);
 	/* Arms a fault: 0 or a negative errno value with a message.  NULL: not simulated. */
 	int (*fault)(const char *spec, char *message, size_t message_size);
+	/* Looks for nodes that the machine has got since.  NULL: there can be none. */
+	void (*look)(void);
 	/* Moves the rest of the process off a node (indexes).  NULL: not possible here. */
 	int (*move_process)(unsigned int from, const struct sn_nodemask *to,
 			    struct sn_move_result *result);

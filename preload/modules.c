@@ -146,6 +146,17 @@ static bool load(const char *name, const struct sn_module_args *args, char *mess
 	return true;
 }
 
+static void set_distances(const struct sn_topology *topology)
+{
+	for (unsigned int i = 0; i < topology->nr_nodes; i++) {
+		uint8_t distance[SN_MAX_NODES + 1] = {0};
+
+		for (unsigned int k = 0; k < topology->nr_nodes; k++)
+			distance[SN_FIRST_NODE + k] = topology->node[i].distance[k];
+		sn_node_set_distances(SN_FIRST_NODE + i, distance);
+	}
+}
+
 static void add_nodes(void)
 {
 	for (unsigned int i = 0; i < sn_topology.nr_nodes; i++) {
@@ -154,14 +165,9 @@ static void add_nodes(void)
 		if (sn_node_add(node->os_number, node->has_memory, node->allowed) < 0)
 			sn_topology.nr_nodes = i;
 	}
-	for (unsigned int i = 0; i < sn_topology.nr_nodes; i++) {
-		uint8_t distance[SN_MAX_NODES + 1] = {0};
-
-		for (unsigned int k = 0; k < sn_topology.nr_nodes; k++)
-			distance[SN_FIRST_NODE + k] = sn_topology.node[i].distance[k];
-		sn_node_set_distances(SN_FIRST_NODE + i, distance);
+	set_distances(&sn_topology);
+	for (unsigned int i = 0; i < sn_topology.nr_nodes; i++)
 		sn_node_start(SN_FIRST_NODE + i);
-	}
 	sn_thread_preferred = sn_topology.preferred;
 	if (sn_topology.placement != NULL)
 		sn_placement = sn_topology.placement;
@@ -243,6 +249,31 @@ void sn_topology_start(void)
 	add_nodes();
 	begin_offline();
 	sn_internal_leave();
+}
+
+static int add_appeared(struct sn_topology *topology) SN_REQUIRES(&sn_lifecycle_lock)
+{
+	int index = sn_node_appeared(topology->node[topology->nr_nodes - 1].os_number);
+
+	if (index < 0)
+		return index;
+	set_distances(topology);
+	return 0;
+}
+
+void sn_topology_look(void)
+{
+	int saved = errno;
+
+	if (!SN_HOTPLUG || sn_module == NULL || sn_module->look == NULL || !sn_core_started())
+		return;
+	sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	sn_module->look(&sn_topology, add_appeared);
+	for (unsigned int i = 0; i < sn_topology.nr_nodes; i++)
+		if (sn_topology.node[i].has_memory)
+			sn_nodes[SN_FIRST_NODE + i]->has_memory = true;
+	sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
+	errno = saved;
 }
 
 /* Bit lists of the placement ("0-1,4") into the table. */

@@ -20,6 +20,12 @@ extern const struct sn_module *sn_module;
  * for.  Start-up only.
  */
 void sn_topology_start(void);
+/*
+ * Looks for nodes that the machine has got since the start, and for memory of nodes that had none:
+ * they are known from then on, and offline until somebody brings them online.  From any thread,
+ * with no lock held.
+ */
+void sn_topology_look(void) SN_EXCLUDES(&sn_lifecycle_lock);
 /* Home node index of each possible CPU on a machine with several nodes, or NULL. */
 const uint8_t *sn_topology_cpu_nodes(unsigned int nr_cpus);
 /* Fills nr_cpus (an upper bound of CPU numbers, 0: unknown) and nr_shards. */

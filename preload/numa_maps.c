@@ -168,30 +168,36 @@ void numa_maps_forget(void)
 	atomic_store_explicit(&maps.busy, 0, memory_order_relaxed);
 }
 
-/* ---- meminfo ---- */
+/* ---- sysfs ---- */
 
-size_t numa_free_memory(int os_node)
+bool numa_read_sysfs(const char *name, char *text, size_t size)
 {
-	static const char key[] = "MemFree:";
-	char path[256], text[4096];
+	char path[256];
 	int saved = errno, fd;
-	uint64_t kb = 0;
-	const char *at;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "%s/node%d/meminfo", numa_sysfs_nodes, os_node);
+	snprintf(path, sizeof(path), "%s/%s", numa_sysfs_nodes, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+	n = fd < 0 ? -1 : read(fd, text, size - 1);
 	if (fd >= 0)
 		close(fd);
 	text[n > 0 ? n : 0] = '\0';
-	at = strstr(text, key);
-	if (at != NULL) {
-		at += sizeof(key) - 1;
-		at += strspn(at, " \t");
-		if (parse_decimal(at, &kb) == NULL)
-			kb = 0;
-	}
 	errno = saved;
-	return (size_t)kb << 10;
+	return n > 0;
+}
+
+size_t numa_meminfo(int os_node, const char *key)
+{
+	char name[64], text[4096];
+	uint64_t kb = 0;
+	const char *at;
+
+	snprintf(name, sizeof(name), "node%d/meminfo", os_node);
+	numa_read_sysfs(name, text, sizeof(text));
+	at = strstr(text, key);
+	if (at == NULL)
+		return 0;
+	at += strlen(key);
+	at += strspn(at, " \t");
+	return parse_decimal(at, &kb) == NULL ? 0 : (size_t)kb << 10;
 }

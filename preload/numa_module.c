@@ -272,6 +272,7 @@ void numa_cpus(unsigned int node, char *buf, size_t size)
 __attribute__((visibility("default"))) const struct sn_module slabnode_module = {
 	.version = SN_MODULE_VERSION,
 	.discover = discover,
+	.look = numa_look,
 	.fork_child = numa_placement_fork_child,
 	.move_process = numa_move_process,
 };

@@ -34,13 +34,14 @@ static inline void numa_mask_add(struct numa_mask *mask, unsigned int os_node)
 
 enum numa_wish { WISH_PREFERRED, WISH_STRICT, WISH_NONE };
 
-/* Written by discover(), read-only afterwards. */
 /* A memory policy as the kernel tells it. */
 struct numa_policy {
 	int mode;
 	struct numa_mask nodes;
 };
 
+/* Written by discover(); numa_look() adds nodes, and fills in what is known of each before nr_nodes
+ * and index_of name it. */
 struct numa_state {
 	unsigned int first_index, nr_nodes;
 	int os_number[SN_MAX_NODES + 1];     /* by node index */
@@ -56,6 +57,9 @@ struct numa_state {
 };
 
 extern struct numa_state numa_state;
+
+/* numa_look.c: the module's `look`. */
+void numa_look(struct sn_topology *topology, int (*add)(struct sn_topology *topology));
 
 /* numa_module.c: the placement's `allowed`. */
 int numa_allowed(struct sn_nodemask *mask);
@@ -79,7 +83,10 @@ size_t numa_maps_resident(unsigned int node);
 size_t numa_maps_other(unsigned int node);
 void numa_maps_forget(void);
 
-/* Free bytes of a node by the system's number, 0 when unknown. No malloc. */
-size_t numa_free_memory(int os_node);
+/* Bytes of a node (the system's number) by a line of its meminfo, such as "MemFree:"; 0 when
+ * unknown. */
+size_t numa_meminfo(int os_node, const char *key);
+/* Reads a file below numa_sysfs_nodes as text; false: it cannot be read. No malloc. */
+bool numa_read_sysfs(const char *name, char *text, size_t size);
 
 #endif

@@ -404,7 +404,7 @@ int numa_move_process(unsigned int from, const struct sn_nodemask *to,
 
 static size_t room(unsigned int node)
 {
-	return is_known(node) ? numa_free_memory(numa_state.os_number[node]) : 0;
+	return is_known(node) ? numa_meminfo(numa_state.os_number[node], "MemFree:") : 0;
 }
 
 static size_t resident(unsigned int node)

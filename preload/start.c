@@ -247,6 +247,7 @@ static void configure_control(void)
 		.reap_interval_ms = sn_options.reap_interval_ms,
 		.option = sn_options_row,
 		.fault = sn_module == NULL ? NULL : sn_module->fault,
+		.look = sn_topology_look,
 		.move_process = sn_module == NULL ? NULL : sn_module->move_process,
 	};
 	sn_control_reap = sn_options.reap_interval_ms == 0 ? NULL : reap_round;

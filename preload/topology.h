@@ -61,6 +61,10 @@ struct sn_module {
 	/* Reads the topology.  0, or a negative errno value with the reason in message. */
 	int (*discover)(const struct sn_module_args *args, struct sn_topology *topology,
 			char *message, size_t message_size);
+	/* Looks for nodes and memory that the machine has got since then (real nodes; no malloc).
+	 * A new node stands at the end of the table when add() is called for it, which answers
+	 * with 0 or a negative errno value: then it is not in the table. */
+	void (*look)(struct sn_topology *topology, int (*add)(struct sn_topology *topology));
 	/* In a forked child, called before any other thread exists. */
 	void (*fork_child)(void);
 	void (*fork_prepare)(void);

@@ -390,6 +390,8 @@ static void work(void *arg)
 	struct sn_operation *operation = arg;
 	struct sn_reply reply = {0};
 
+	if (sn_control_config->look)
+		sn_control_config->look();
 	sn_refresh_allowed();
 	switch (operation->kind) {
 	case SN_DO_PLAN:

@@ -611,6 +611,84 @@ static void test_room(void **state)
 	rmdir(dir);
 }
 
+static void write_file(const char *dir, const char *name, const char *text)
+{
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static struct {
+	int calls, error, last;
+} added;
+
+static int add_node(struct sn_topology *topology)
+{
+	added.calls++;
+	added.last = topology->node[topology->nr_nodes - 1].os_number;
+	return added.error;
+}
+
+/* Nodes 6 and 9 get memory: 6 is new, 9 was known by its CPUs; 7 has none and 13 is refused. */
+static void test_look(void **state)
+{
+	char dir[] = "/tmp/numa-test-XXXXXX", name[32], path[128];
+	const int present[] = {1, 4, 6, 9, 12};
+	struct sn_nodemask mask = {{0}};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	numa_sysfs_nodes = dir;
+	memset(&added, 0, sizeof(added));
+	slabnode_module.look(&t, add_node); /* no such files */
+	assert_int_equal(added.calls, 0);
+	for (size_t i = 0; i < SN_ARRAY_SIZE(present); i++) {
+		snprintf(path, sizeof(path), "%s/node%d", dir, present[i]);
+		assert_int_equal(mkdir(path, 0700), 0);
+		snprintf(name, sizeof(name), "node%d/meminfo", present[i]);
+		write_file(dir, name, "Node 0 MemTotal: 2097152 kB\n");
+	}
+	write_file(dir, "has_memory", "1,4,6-7,9,12\n");
+	write_file(dir, "online", "1,4,6-7,9,12\n");
+	write_file(dir, "node6/distance", "31 32 10 33 34 35\n");
+	added.error = -ENOSPC;
+	slabnode_module.look(&t, add_node);
+	assert_int_equal(added.calls, 1);
+	assert_int_equal(t.nr_nodes, 4);
+	added.error = 0;
+	slabnode_module.look(&t, add_node);
+	assert_int_equal(added.calls, 2);
+	assert_int_equal(added.last, 6);
+	assert_int_equal(t.nr_nodes, 5);
+	assert_true(t.node[4].has_memory && t.node[4].allowed && t.node[4].size == 2 * GIB);
+	for (unsigned int i = 0; i < 4; i++) {
+		const int distance[] = {31, 32, 34, 35};
+
+		assert_int_equal(t.node[4].distance[i], distance[i]);
+		assert_int_equal(t.node[i].distance[4], distance[i]);
+	}
+	assert_int_equal(t.node[4].distance[4], 10);
+	assert_true(t.node[2].has_memory && p->capacity(index_of(9)) == 2 * GIB);
+	slabnode_module.look(&t, add_node);
+	assert_int_equal(added.calls, 2);
+	/* From now on it is a node like any other. */
+	fake.cpuset = bits(1, 4, 6);
+	assert_int_equal(p->allowed(&mask), 0);
+	assert_true(sn_mask_has(&mask, FIRST + 4));
+	mask = nodes_of(bits(4, 9, 9));
+	sn_mask_add(&mask, FIRST + 4);
+	assert_int_equal(p->bind_range(window, PAGE, FIRST + 4, &mask), 0);
+	assert_int_equal(bound.nodes, bits(4, 6, 9));
+	assert_int_equal(bound.home, 6);
+	snprintf(path, sizeof(path), "rm -r %s", dir);
+	assert_int_equal(system(path), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -631,6 +709,7 @@ int main(void)
 		cmocka_unit_test_setup(test_move_refused, setup),
 		cmocka_unit_test_setup(test_move_process, setup),
 		cmocka_unit_test_setup(test_room, setup),
+		cmocka_unit_test_setup(test_look, setup),
 	};
 
 	window =

@@ -10,6 +10,8 @@ healthy process never gives. Usage: mock_server.py LIBRARY_FILE RUNDIR [key=valu
                    rundirless (the socket is elsewhere than the environment says)
   nodes=N          how many nodes (4)
   busy=N,...       nodes with live memory: strict answers EBUSY, wait lasts until its timeout
+  hold=migrate     every offline by migrate lasts until its timeout, too
+  refusals=K       the first K offlines are answered with EBUSY
   command=NAME     what the hello says
   caches=N         how many caches (1)
 
@@ -34,6 +36,8 @@ class Model:
         self.state = {n: "online" for n in range(self.count)}
         self.cordoned = set()
         self.busy = {int(n) for n in options.get("busy", "").split(",") if n}
+        self.hold = options.get("hold")
+        self.refusals = int(options.get("refusals", "0"))
         self.cancelled = set()
         self.events = []
         self.changed = threading.Condition()
@@ -222,7 +226,10 @@ class Client(threading.Thread):
         """Waits on a busy node as the policy says; the failure, or None."""
         limit = time.monotonic() + float(values.get("timeout", "1e9"))
         policy = values.get("policy", "migrate")
-        if node not in self.model.busy or policy == "migrate":
+        if self.model.refusals:
+            self.model.refusals -= 1
+            return error("EBUSY", "pinned pages would not move")
+        if policy != self.model.hold and (node not in self.model.busy or policy == "migrate"):
             return None
         if policy == "strict":
             return error("EBUSY", "live memory remains", holders=HOLDERS, **self.moved())

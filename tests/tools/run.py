@@ -15,7 +15,7 @@ import sys
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODULES = ("test_hotplugctl", "test_metrics", "test_screens", "test_real")
+MODULES = ("test_hotplugctl", "test_follow", "test_kernel", "test_metrics", "test_screens", "test_real")
 INSIDE = "TEST_OWN_PROCESSES"
 
 

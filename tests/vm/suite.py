@@ -16,6 +16,7 @@ import time
 import traceback
 
 import ask
+import follow
 import guest
 import image
 import placement
@@ -37,6 +38,7 @@ BOOTS = {
     "holes": Boot("holes", placement.SHAPE_TESTS),
     "migration": Boot("two-nodes", migration.TESTS, RACES),
     "removal": Boot("hotplug", removal.TESTS, removal.PROGRAMS),
+    "follow": Boot("hotplug", follow.TESTS, follow.PROGRAMS),
 }
 
 

@@ -119,7 +119,10 @@ _hotplugctl()
 		previous=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
 	_hotplugctl_read
-	if [[ $previous == -* ]] && value=$(_hotplugctl_value_of "$previous"); then
+	if [[ " ${COMP_WORDS[*]:1:COMP_CWORD-1} " == *" -- "* ]]; then
+		# Another command, which --kernel runs.
+		mapfile -t COMPREPLY < <(compgen -c -- "$word")
+	elif [[ $previous == -* ]] && value=$(_hotplugctl_value_of "$previous"); then
 		_hotplugctl_complete "$value"
 	elif [[ $word == -* ]]; then
 		_hotplugctl_options

@@ -24,21 +24,24 @@ const struct command commands[] = {
 	 OPT_TABLE, 0, 0, status_columns, run_status},
 	{"offline",
 	 "N... [--policy strict|wait|migrate] [--timeout SEC] [--to M,...] [--max-stall MS] "
-	 "[--whole-process] [--detach]",
+	 "[--whole-process] [--detach] [--kernel] [-- COMMAND...]",
 	 "takes nodes out of service",
 	 "Drains what is cached on the nodes N (numbers, or lists such as 1,3-4) and gives it "
-	 "back. Live memory: strict refuses, wait waits until it is freed, migrate moves it "
-	 "without changing addresses. Ctrl-C cancels, and the node is as before; --detach leaves "
-	 "once the process has taken the order. --to names the nodes to move to, --max-stall the "
-	 "longest stall of a thread to aim for, --whole-process moves the process's other memory "
-	 "as well.",
+	 "back. "
+	 "Live memory: strict refuses, wait waits until it is freed, migrate moves it without "
+	 "changing addresses. Ctrl-C cancels, and the node is as before; --detach leaves once the "
+	 "process has taken the order. --to names the nodes to move to, --max-stall the longest "
+	 "stall of a thread to aim for, --whole-process moves the process's other memory as well. "
+	 "--kernel takes the nodes from all processes and then their memory blocks from the "
+	 "kernel, or lets COMMAND do that; when one fails, both are as before.",
 	 OPT_BYTES | OPT_POLICY | OPT_TIMEOUT | OPT_TO | OPT_MAX_STALL | OPT_WHOLE_PROCESS |
-		 OPT_DETACH,
+		 OPT_DETACH | OPT_KERNEL,
 	 1, -1, NULL, run_offline},
-	{"online", "N... [--rebalance]", "brings nodes back",
+	{"online", "N... [--rebalance] [--kernel] [-- COMMAND...]", "brings nodes back",
 	 "Allocations use the nodes again. With --rebalance the memory that was moved away "
-	 "returns.",
-	 OPT_BYTES | OPT_REBALANCE, 1, -1, NULL, run_lifecycle},
+	 "returns. --kernel brings their memory blocks online in the kernel first, such that they "
+	 "can leave again, or lets COMMAND do that.",
+	 OPT_BYTES | OPT_REBALANCE | OPT_KERNEL, 1, -1, NULL, run_online},
 	{"cordon", "N", "stops new allocations on a node",
 	 "Nothing is drained or moved; 'uncordon' takes it back.", OPT_BYTES, 1, 1, NULL,
 	 run_lifecycle},
@@ -75,6 +78,13 @@ const struct command commands[] = {
 	 "Until Ctrl-C, or the process ends. --since K begins after event number K, as far back as "
 	 "the process remembers; --no-follow ends with the last that has happened.",
 	 OPT_SINCE | OPT_NO_FOLLOW, 0, 0, NULL, run_events},
+	{"follow", "[--delay SEC] [--timeout SEC]", "does in all processes what the kernel does",
+	 "A daemon: until Ctrl-C or SIGTERM, nodes whose memory the kernel takes offline leave "
+	 "all processes, as nodes do that a process's cpuset has lost; those that come are "
+	 "brought online. Looks each second, or each --delay, and when the kernel announces "
+	 "something.\n"
+	 "--timeout bounds each try (30 s). A line an event, with --json an object.",
+	 OPT_DELAY | OPT_TIMEOUT, 0, 0, NULL, run_follow},
 	{"top", "[--delay SEC]", "live screen of nodes and caches",
 	 "Nodes above with a bar of live (#), cached (+) and free (.) memory, transitions as they "
 	 "happen, the largest caches below; refreshed each second unless --delay says otherwise. "

@@ -238,29 +238,26 @@ static void report_timeout(struct session *session)
 						 : "no answer");
 }
 
-/* Ends what is overdue; tells how long poll may sleep and how many sessions are open. */
-static size_t prepare_poll(struct session *sessions, size_t count, struct pollfd *polls,
-			   int *sleep_ms)
+/* Ends what is overdue; tells how long poll may sleep. */
+static void prepare_poll(struct session *sessions, size_t count, struct pollfd *polls,
+			 int *sleep_ms)
 {
 	uint64_t now = now_ms();
-	size_t open = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		struct session *session = &sessions[i];
 
-		if (!session->done && session->deadline && now >= session->deadline)
+		if (!session->done && session->deadline && now >= session->deadline) {
 			report_timeout(session);
+			*sleep_ms = 0; /* the caller wants to know */
+		}
 		polls[i] =
 			(struct pollfd){.fd = session->done ? -1 : session->fd, .events = POLLIN};
-		if (session->done)
-			continue;
-		open++;
-		if (!session->deadline)
+		if (session->done || !session->deadline)
 			continue;
 		if (*sleep_ms < 0 || session->deadline - now < (uint64_t)*sleep_ms)
 			*sleep_ms = (int)(session->deadline - now);
 	}
-	return open;
 }
 
 static void take_arrivals(struct session *sessions, size_t count, const struct pollfd *polls,
@@ -269,44 +266,67 @@ static void take_arrivals(struct session *sessions, size_t count, const struct p
 	for (size_t i = 0; i < count; i++)
 		if (polls[i].revents && !sessions[i].done)
 			read_session(&sessions[i], exchange);
-	if (polls[count].revents)
-		exchange->on_input(exchange->data);
-	if (exchange->on_tick)
-		exchange->on_tick(sessions, count, exchange->data);
+}
+
+/*
+ * One turn for a loop of the caller's own: sleeps until a session, or one of the caller's
+ * descriptors, has something to read, or one is overdue, at most sleep_ms; then takes what came.
+ * The descriptors' revents are 0 after a signal.
+ */
+void serve_sessions(struct session *sessions, size_t count, const struct exchange *exchange,
+		    struct pollfd *own, size_t own_count, int sleep_ms, const sigset_t *mask)
+{
+	struct pollfd *polls = grow(NULL, (count + own_count) * sizeof(*polls));
+	struct timespec limit;
+	int ready;
+
+	prepare_poll(sessions, count, polls, &sleep_ms);
+	limit = (struct timespec){sleep_ms / 1000, sleep_ms % 1000 * 1000000L};
+	for (size_t i = 0; i < own_count; i++)
+		polls[count + i] = own[i];
+	ready = ppoll(polls, count + own_count, sleep_ms < 0 ? NULL : &limit, mask);
+	for (size_t i = 0; i < own_count; i++)
+		own[i].revents = ready < 0 ? 0 : polls[count + i].revents;
+	if (ready >= 0)
+		take_arrivals(sessions, count, polls, exchange);
+	free(polls);
+}
+
+static bool any_open(const struct session *sessions, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!sessions[i].done)
+			return true;
+	return false;
 }
 
 static void poll_sessions(struct session *sessions, size_t count, const struct exchange *exchange,
 			  const sigset_t *mask)
 {
-	struct pollfd *polls = grow(NULL, (count + 1) * sizeof(*polls));
+	int tick_ms = exchange->tick_ms ? exchange->tick_ms : TICK_MS;
 
 	do {
-		int sleep_ms = exchange->tick_ms ? exchange->tick_ms : TICK_MS;
-		struct timespec limit;
-
-		if (!exchange->on_tick)
-			sleep_ms = -1;
-		if (!prepare_poll(sessions, count, polls, &sleep_ms) && !exchange->finished)
-			break;
 		/* Whoever has no use for input polls a descriptor that is none. */
-		polls[count] = (struct pollfd){.fd = exchange->on_input ? STDIN_FILENO : -1,
-					       .events = POLLIN};
-		limit = (struct timespec){sleep_ms / 1000, sleep_ms % 1000 * 1000000L};
-		if (ppoll(polls, count + 1, sleep_ms < 0 ? NULL : &limit, mask) < 0 &&
-		    errno != EINTR)
+		struct pollfd input = {.fd = exchange->on_input ? STDIN_FILENO : -1,
+				       .events = POLLIN};
+
+		if (!any_open(sessions, count) && !exchange->finished)
 			break;
-		if (interrupted && exchange->on_interrupt) {
-			interrupted = 0;
+		serve_sessions(sessions, count, exchange, &input, 1,
+			       exchange->on_tick ? tick_ms : -1, mask);
+		if (exchange->on_interrupt && take_interrupt()) {
 			exchange->on_interrupt(sessions, count, exchange->data);
-		} else {
-			take_arrivals(sessions, count, polls, exchange);
+			continue;
 		}
+		if (input.revents)
+			exchange->on_input(exchange->data);
+		if (exchange->on_tick)
+			exchange->on_tick(sessions, count, exchange->data);
 	} while (!exchange->finished || !exchange->finished(exchange->data));
-	free(polls);
 }
 
 /* Signals are only taken inside ppoll, so none can slip in between a look and the sleep. */
-static void hold_signals(sigset_t *before)
+void hold_signals(sigset_t *before)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 	struct sigaction action = {.sa_handler = note_interrupt};
@@ -326,6 +346,19 @@ static void hold_signals(sigset_t *before)
 	sigprocmask(SIG_BLOCK, &held, before);
 }
 
+void release_signals(const sigset_t *before)
+{
+	sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+bool take_interrupt(void)
+{
+	bool taken = interrupted;
+
+	interrupted = 0;
+	return taken;
+}
+
 /*
  * Sends the request to every process and returns when each session is done. The caller has set
  * only each session's process, and `kept` where the connection is to be used again.
@@ -342,7 +375,7 @@ void run_exchange(struct session *sessions, size_t count, const struct exchange 
 		ask_session(&sessions[i], exchange);
 	poll_sessions(sessions, count, exchange, &mask);
 	if (exchange->on_interrupt)
-		sigprocmask(SIG_SETMASK, &mask, NULL);
+		release_signals(&mask);
 }
 
 /* One short question on a connection of its own; the reply belongs to the caller. */

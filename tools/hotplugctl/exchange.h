@@ -5,6 +5,8 @@
 #define HOTPLUGCTL_EXCHANGE_H
 
 #include <jansson.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,7 +53,17 @@ struct exchange {
 	void *data;
 };
 
+/*
+ * SIGINT, SIGTERM and SIGHUP are held back, but for the time of a ppoll() with `before`; whoever
+ * polls asks after it whether one came.
+ */
+void hold_signals(sigset_t *before);
+void release_signals(const sigset_t *before);
+bool take_interrupt(void);
+
 void ask_session(struct session *session, const struct exchange *exchange);
+void serve_sessions(struct session *sessions, size_t count, const struct exchange *exchange,
+		    struct pollfd *own, size_t own_count, int sleep_ms, const sigset_t *mask);
 void run_exchange(struct session *sessions, size_t count, const struct exchange *exchange);
 void finish_session(struct session *session, json_t *reply, int code);
 void close_session(struct session *session);

@@ -43,6 +43,7 @@ enum option_bit {
 	OPT_DELAY = 1 << 18,
 	OPT_CACHES = 1 << 19,
 	OPT_HTTP = 1 << 20,
+	OPT_KERNEL = 1 << 21,
 };
 
 #define OPT_TABLE (OPT_COLUMNS | OPT_NO_HEADING | OPT_BYTES)
@@ -77,6 +78,7 @@ struct context {
 	struct settings set;
 	char **arguments; /* after the command's name */
 	size_t count;
+	char **wrapped; /* with --kernel: the command behind "--", or NULL */
 };
 
 struct command {
@@ -108,8 +110,10 @@ int run_options(struct context *context);
 int run_why(struct context *context);
 int run_plan(struct context *context);
 int run_offline(struct context *context);
+int run_online(struct context *context);
 int run_lifecycle(struct context *context);
 int run_events(struct context *context);
+int run_follow(struct context *context);
 int run_top(struct context *context);
 int run_metrics(struct context *context);
 int run_fault(struct context *context);

@@ -13,6 +13,8 @@
 #include "figures.h"
 #include "hotplugctl.h"
 #include "json.h"
+#include "kernel.h"
+#include "lifecycle.h"
 #include "other_memory.h"
 #include "progress.h"
 #include "request.h"
@@ -23,13 +25,6 @@
 
 #define ROLLBACK_LOOKS	 100
 #define ROLLBACK_LOOK_MS 100
-
-struct operation {
-	const struct context *context;
-	struct node_list nodes;
-	struct progress progress;
-	int interrupts;
-};
 
 static const struct figure offline_figures[] = {
 	{"drained_objects", "drained", FIGURE_COUNT, "cached objects"},
@@ -327,7 +322,7 @@ static void show_table(const struct context *context, const struct targets *targ
 	}
 }
 
-static void show_results(const struct context *context, const struct targets *targets)
+void show_results(const struct context *context, const struct targets *targets)
 {
 	const struct session *session = &targets->sessions[0];
 
@@ -467,27 +462,34 @@ static void on_interrupt(struct session *sessions, size_t count, void *data)
 			cancel_session(&sessions[i], operation);
 }
 
-static int run_long(struct context *context, bool cancellable)
+void ask_operation(struct operation *operation, const char *request, bool cancellable,
+		   struct targets *targets)
 {
-	struct operation operation = {.context = context};
-	char *request = build_request(context->command->name, context, &operation.nodes);
 	struct exchange exchange = {
 		.request = request,
 		.on_progress = on_progress,
 		.on_tick = on_tick,
 		.on_interrupt = cancellable ? on_interrupt : NULL,
-		.data = &operation,
+		.data = operation,
 	};
+
+	operation->progress.shown = isatty(STDERR_FILENO) && !operation->context->set.json;
+	ask_targets(targets, &exchange);
+	clear_progress(&operation->progress);
+}
+
+static int run_long(struct context *context, bool cancellable)
+{
+	struct operation operation = {.context = context};
+	char *request = build_request(context->command->name, context, &operation.nodes);
 	struct targets targets;
 	int code = EXIT_USAGE;
 
 	if (!request)
 		return code;
-	operation.progress.shown = isatty(STDERR_FILENO) && !context->set.json;
 	code = select_targets(context, &targets);
 	if (code == EXIT_DONE) {
-		ask_targets(&targets, &exchange);
-		clear_progress(&operation.progress);
+		ask_operation(&operation, request, cancellable, &targets);
 		if (context->set.json)
 			print_replies(context, &targets);
 		else
@@ -501,11 +503,16 @@ static int run_long(struct context *context, bool cancellable)
 
 int run_offline(struct context *context)
 {
-	return run_long(context, true);
+	return context->set.given & OPT_KERNEL ? kernel_offline(context) : run_long(context, true);
+}
+
+int run_online(struct context *context)
+{
+	return context->set.given & OPT_KERNEL ? kernel_online(context) : run_long(context, false);
 }
 
 /*
- * online, cordon, uncordon, cancel, drain: Ctrl-C ends hotplugctl, and the connection with it,
+ * cordon, uncordon, cancel, drain, as online: Ctrl-C ends hotplugctl, and the connection with it,
  * which is all the cancelling that they need.
  */
 int run_lifecycle(struct context *context)

@@ -48,6 +48,7 @@ static const struct option long_options[] = {
 	{"delay", required_argument, NULL, LONG_OPTION + OPT_DELAY},
 	{"caches", no_argument, NULL, LONG_OPTION + OPT_CACHES},
 	{"http", no_argument, NULL, LONG_OPTION + OPT_HTTP},
+	{"kernel", no_argument, NULL, LONG_OPTION + OPT_KERNEL},
 	{0},
 };
 
@@ -194,7 +195,25 @@ static void complain_unknown(const char *name)
 		complain("there is no command '%s'; 'hotplugctl help' lists them", name);
 }
 
-static int run(struct context *context, int count, char **words, bool help, bool version)
+/* What stands behind "--" is the last of the operands, whatever getopt has moved about. */
+static int words_behind_dashes(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "--"))
+			return argc - i - 1;
+	return 0;
+}
+
+static void take_wrapped(struct context *context, size_t behind)
+{
+	if (!(context->set.given & OPT_KERNEL) || !behind || behind > context->count)
+		return;
+	context->count -= behind;
+	context->wrapped = context->arguments + context->count;
+}
+
+static int run(struct context *context, int count, char **words, int behind, bool help,
+	       bool version)
 {
 	if (version)
 		context->command = find_command("version");
@@ -214,6 +233,7 @@ static int run(struct context *context, int count, char **words, bool help, bool
 	}
 	context->arguments = words;
 	context->count = version ? 0 : (size_t)count;
+	take_wrapped(context, (size_t)behind);
 	if (!check_arguments(context))
 		return EXIT_USAGE;
 	return context->command->run(context);
@@ -231,12 +251,12 @@ static int close_output(int code)
 int main(int argc, char **argv)
 {
 	struct context context = {0};
+	int option, behind = words_behind_dashes(argc, argv);
 	bool help = false, version = false;
-	int option;
 
 	setlocale(LC_TIME, "");
 	while ((option = getopt_long(argc, argv, "p:as:o:nbhV", long_options, NULL)) != -1)
 		if (!set_option(&context.set, option, &help, &version))
 			return usage();
-	return close_output(run(&context, argc - optind, argv + optind, help, version));
+	return close_output(run(&context, argc - optind, argv + optind, behind, help, version));
 }

@@ -130,6 +130,29 @@ bool describe_process(pid_t pid, struct process *process)
 	return true;
 }
 
+void free_process(struct process *process)
+{
+	free(process->command);
+	free(process->socket);
+	free(process->problem);
+	*process = (struct process){0};
+}
+
+/* When it began, in ticks since boot: another process of the same number began later. 0: gone. */
+uint64_t process_born(pid_t pid)
+{
+	char path[64], text[1024];
+	const char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	read_small_file(path, text, sizeof(text));
+	/* The command's name, in brackets, may hold anything; the state behind it is field 3. */
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
 static char process_state(pid_t pid)
 {
 	char path[64], status[1024];
@@ -186,8 +209,7 @@ static void consider(pid_t pid, struct process_list *list)
 	if (use == LIBRARY_NO || is_hotplugctl(pid) || !describe_process(pid, &process))
 		return;
 	if (use == LIBRARY_UNKNOWN && !has_socket_here(&process)) {
-		free(process.command);
-		free(process.socket);
+		free_process(&process);
 		return;
 	}
 	list->items = grow(list->items, (list->count + 1) * sizeof(*list->items));

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct process {
@@ -28,6 +29,8 @@ struct process_list {
 void find_processes(struct process_list *list);
 bool describe_process(pid_t pid, struct process *process);
 enum library_use uses_library(pid_t pid);
+void free_process(struct process *process);
+uint64_t process_born(pid_t pid);
 bool process_stopped(pid_t pid);
 bool process_exists(pid_t pid);
 

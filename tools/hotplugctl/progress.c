@@ -53,7 +53,7 @@ static void follow_phase(struct progress *progress, const char *phase, double do
 /* What the phase counts. */
 static char *amount_text(const char *phase, double amount)
 {
-	if (!strcmp(phase, "migrate"))
+	if (!strcmp(phase, "migrate") || !strcmp(phase, "kernel"))
 		return format_bytes((uint64_t)amount, false);
 	return format_text("%.0f", amount);
 }

@@ -152,11 +152,29 @@ static bool parse_node(const char **at, unsigned int *node)
 	return true;
 }
 
-static bool add_node(struct node_list *list, unsigned int node)
+bool list_has(const struct node_list *list, unsigned int node)
 {
 	for (size_t i = 0; i < list->count; i++)
 		if (list->nodes[i] == node)
 			return true;
+	return false;
+}
+
+void list_remove(struct node_list *list, unsigned int node)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->count; i++)
+		if (list->nodes[i] != node)
+			list->nodes[kept++] = list->nodes[i];
+	list->count = kept;
+}
+
+/* Once each; false where there are more than any request may name. */
+bool list_add(struct node_list *list, unsigned int node)
+{
+	if (list_has(list, node))
+		return true;
 	if (list->count >= MAX_NAMED_NODES)
 		return false;
 	list->nodes = grow(list->nodes, (list->count + 1) * sizeof(*list->nodes));
@@ -181,7 +199,7 @@ bool parse_nodes(const char *text, struct node_list *list)
 		if (last - first >= MAX_NAMED_NODES)
 			return false;
 		for (unsigned int node = first; node <= last; node++)
-			if (!add_node(list, node))
+			if (!list_add(list, node))
 				return false;
 		if (!*text)
 			return true;
