@@ -25,6 +25,11 @@
  * wholly in one call.  What the call itself reports is only used to tell reasons: kernels report
  * EBUSY for the tail of a huge page that moved well, and 0 for pages that stayed.  The query that
  * follows decides.  No malloc anywhere: arrays live on the stack.
+ *
+ * Linux 6.1 to 6.4 hide from move_pages() what NUMA balancing has marked to see who uses it: such
+ * pages are neither moved nor found.  Ranges have policies that let it mark nothing, but the
+ * allocator's own structures have none before the first transition.  So a page that is not found is
+ * looked for with mincore(), and reading it takes the mark off.
  */
 #include "numa_module.h"
 
@@ -40,6 +45,9 @@
 #endif
 #ifndef SYS_set_mempolicy_home_node
 #define SYS_set_mempolicy_home_node 450
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
 #endif
 #define UNIT_SHIFT 21
 #define UNIT_PAGES ((size_t)1 << (UNIT_SHIFT - SN_PAGE_SHIFT))
@@ -219,6 +227,38 @@ static int ask(void **page, size_t nr, int *where)
 	return 0;
 }
 
+/* Reads pages that are there and were not found; whether there were any. */
+static bool unit_unhide(struct unit *unit)
+{
+	unsigned char there[UNIT_PAGES];
+	bool found = false;
+
+	if (mincore(unit->page[0], unit->nr << SN_PAGE_SHIFT, there) != 0)
+		return false;
+	for (size_t i = 0; i < unit->nr; i++)
+		if (unit->where[i] == -ENOENT && (there[i] & 1) != 0 &&
+		    madvise(unit->page[i], SN_PAGE_SIZE, MADV_POPULATE_READ) == 0)
+			found = true;
+	return found;
+}
+
+static bool some_not_found(const struct unit *unit)
+{
+	for (size_t i = 0; i < unit->nr; i++)
+		if (unit->where[i] == -ENOENT)
+			return true;
+	return false;
+}
+
+static int unit_ask(struct unit *unit)
+{
+	int error = ask(unit->page, unit->nr, unit->where);
+
+	if (error == 0 && some_not_found(unit) && unit_unhide(unit))
+		error = ask(unit->page, unit->nr, unit->where);
+	return error;
+}
+
 static int index_of_status(int status)
 {
 	if (status >= 0 && status < NUMA_MAX_OS_NODES && numa_state.index_of[status] != 0)
@@ -239,7 +279,7 @@ static int query(void *addr, size_t npages, int *nodes)
 	while (npages > 0 && error == 0) {
 		size_t nr = unit_fill(&unit, at, npages);
 
-		error = ask(unit.page, nr, unit.where);
+		error = unit_ask(&unit);
 		for (size_t i = 0; i < nr && error == 0; i++)
 			nodes[i] = index_of_status(unit.where[i]);
 		nodes += nr;
@@ -332,7 +372,7 @@ static int move_unit(struct unit *unit, int os_target, struct sn_move_result *re
 	else if (error != 0)
 		return error;
 	unit_move_shared(unit, os_target);
-	error = ask(unit->page, unit->nr, unit->where);
+	error = unit_ask(unit);
 	if (error == 0)
 		unit_count(unit, os_target, result);
 	return error;

@@ -34,9 +34,10 @@ static struct {
 static struct {
 	unsigned long cpuset, policy_nodes;
 	int policy;
-	int where[PAGES]; /* node, or a negative errno value */
-	int stuck[PAGES]; /* status that a page which does not move reports, 0: moves */
-	size_t huge_tail; /* this page reports EBUSY and moves, as tails of huge pages do */
+	int where[PAGES];   /* node, or a negative errno value */
+	int stuck[PAGES];   /* status that a page which does not move reports, 0: moves */
+	bool marked[PAGES]; /* by NUMA balancing: move_pages() does not see it */
+	size_t huge_tail;   /* this page reports EBUSY and moves, as tails of huge pages do */
 	long migrate_stays;
 	unsigned long migrate_from, migrate_to;
 } fake;
@@ -193,10 +194,31 @@ long move_pages(int pid, unsigned long count, void **pages, const int *nodes, in
 		size_t n = mine ? page_number(pages[i]) : 0;
 
 		if (nodes == NULL)
-			status[i] = mine ? fake.where[n] : -ENOENT;
+			status[i] = mine && !fake.marked[n] ? fake.where[n] : -ENOENT;
+		else if (fake.marked[n])
+			status[i] = -ENOENT;
 		else
 			status[i] = move_one(n, nodes[i], flags);
 	}
+	return 0;
+}
+
+/* A page that is there has a node; reading one takes its mark off. */
+int __wrap_mincore(void *addr, size_t len, unsigned char *there);
+int __wrap_mincore(void *addr, size_t len, unsigned char *there)
+{
+	for (size_t i = 0; i < len / PAGE; i++)
+		there[i] = fake.where[page_number(addr) + i] >= 0;
+	return 0;
+}
+
+int __wrap_madvise(void *addr, size_t len, int advice);
+int __wrap_madvise(void *addr, size_t len, int advice)
+{
+	assert_int_equal(len, PAGE);
+	assert_int_equal(advice, MADV_POPULATE_READ);
+	assert_true(fake.where[page_number(addr)] >= 0);
+	fake.marked[page_number(addr)] = false;
 	return 0;
 }
 
@@ -557,6 +579,27 @@ static void test_move(void **state)
 	assert_int_equal(r.moved, PAGES - 6);
 }
 
+/* Busy at first, since they are seen only after the call that should have moved them. */
+static void test_marked_pages(void **state)
+{
+	struct sn_move_result r = {0};
+	int where[4];
+
+	(void)state;
+	fake.marked[1] = fake.marked[2] = true;
+	fake.where[3] = -ENOENT;
+	assert_int_equal(p->move(window, 4 * PAGE, index_of(4), &r), 0);
+	assert_int_equal(r.moved, 1);
+	assert_int_equal(r.busy, 2);
+	assert_int_equal(r.absent, 1);
+	fake.marked[1] = true;
+	assert_int_equal(p->query(window, 4, where), 0);
+	assert_int_equal(where[0], index_of(4));
+	assert_int_equal(where[1], index_of(1));
+	assert_int_equal(where[2], index_of(1));
+	assert_int_equal(where[3], -ENOENT);
+}
+
 static void test_move_refused(void **state)
 {
 	struct sn_move_result r = {0};
@@ -706,6 +749,7 @@ int main(void)
 		cmocka_unit_test_setup(test_container, setup),
 		cmocka_unit_test_setup(test_query, setup),
 		cmocka_unit_test_setup(test_move, setup),
+		cmocka_unit_test_setup(test_marked_pages, setup),
 		cmocka_unit_test_setup(test_move_refused, setup),
 		cmocka_unit_test_setup(test_move_process, setup),
 		cmocka_unit_test_setup(test_room, setup),

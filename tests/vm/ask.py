@@ -3,6 +3,9 @@
 import collections
 import json
 import re
+import time
+
+from guest import LIMIT, GuestError
 
 
 class Skip(Exception):
@@ -31,9 +34,17 @@ def memory_nodes(guest):
     return [n for part in text.split(",") for n in span(part)]
 
 
-def control(guest, pid, command, timeout=90):
-    """What hotplugctl answers, as an object, when it must succeed."""
-    return json.loads(guest.run(f"hotplugctl -p {pid} --json {command}", timeout))
+def control(guest, pid, command):
+    """What hotplugctl answers, as an object, when it must succeed.
+
+    A process that did not answer, because the machine is too busy, is asked again."""
+    deadline = time.monotonic() + LIMIT
+    while True:
+        code, out = guest.attempt(f"hotplugctl -p {pid} --json {command}")
+        if code == 0:
+            return json.loads(out)
+        if '"message":"no answer"' not in out or time.monotonic() > deadline:
+            raise GuestError(f"status {code}: hotplugctl {command}\n{out}")
 
 
 def status(guest, pid):
@@ -46,15 +57,26 @@ Pages = collections.namedtuple("Pages", "numa_maps move_pages")
 
 def pages(guest, pid):
     """{(class of mapping, node): Pages}; of guest/where.c."""
+    return pages_of(guest.run(f"where {pid}"))
+
+
+def pages_of(text):
     found = collections.defaultdict(lambda: Pages(0, 0))
-    for row in figures(guest.run(f"where {pid}", 120), r"^(\w+) (\d+) (\d+) (\d+)$"):
+    for row in figures(text, r"^(\w+) (\d+) (\d+) (\d+)$"):
         found[row[0], row[1]] = Pages(*row[2:])
     return found
 
 
+def check_no_heap(guest, pid, node, when="after the offline"):
+    """Not one page of the heap is on the node, by both accounts of the kernel."""
+    text = guest.run(f"where {pid} {node}")
+    on_node = pages_of(text)["heap", node]
+    assert on_node == (0, 0), f"{when}: {on_node} on node {node}\n{text}"
+
+
 def huge_kb(guest, pid):
     """Kilobytes of the heap in huge pages."""
-    return figures(guest.run(f"where {pid}", 120), r"^huge (\d+)$")[0][0]
+    return figures(guest.run(f"where {pid}"), r"^huge (\d+)$")[0][0]
 
 
 class Program:
@@ -71,7 +93,7 @@ class Program:
             f"until [ -s /tmp/{name}.pid ]; do sleep 0.05; done; cat /tmp/{name}.pid"))
         self.name = name
 
-    def await_line(self, text, timeout=60):
+    def await_line(self, text, timeout=LIMIT):
         self.guest.run(f"for i in $(seq {timeout * 5}); do grep -q '{text}' {self.out} && exit 0; "
                        f"[ -e /tmp/{self.name}.status ] && break; sleep 0.2; done; "
                        f"cat {self.out}; exit 1", timeout + 30)
@@ -79,7 +101,7 @@ class Program:
     def output(self):
         return self.guest.run(f"cat {self.out}")
 
-    def finish(self, timeout=60):
+    def finish(self, timeout=LIMIT):
         """Its status, once it has ended by itself."""
         return int(self.guest.run(
             f"for i in $(seq {timeout * 5}); do [ -s /tmp/{self.name}.status ] && break; sleep 0.2; "

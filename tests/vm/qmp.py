@@ -12,7 +12,7 @@ class QmpError(Exception):
 class Qmp:
     """One connection. Events that arrive while an answer is waited for are kept in order."""
 
-    def __init__(self, path, timeout=20):
+    def __init__(self, path, timeout):
         deadline = time.monotonic() + timeout
         while True:
             self.socket = socket.socket(socket.AF_UNIX)
@@ -27,7 +27,7 @@ class Qmp:
         self.rest = b""
         self.events = []
         self.message(timeout)
-        self.command("qmp_capabilities")
+        self.command("qmp_capabilities", timeout)
 
     def message(self, timeout):
         """The next object, or None when none came in time."""
@@ -47,7 +47,7 @@ class Qmp:
         line, self.rest = self.rest.split(b"\n", 1)
         return json.loads(line)
 
-    def command(self, name, timeout=60, **arguments):
+    def command(self, name, timeout=300, **arguments):
         """What QEMU returns. An underscore in a name stands for the hyphen that QEMU writes."""
         request = {"execute": name}
         if arguments:
@@ -65,7 +65,7 @@ class Qmp:
             else:
                 return answer["return"]
 
-    def event(self, name, timeout=60, **data):
+    def event(self, name, timeout, **data):
         """The next event of that name and with these data; earlier others are dropped.
 
         None when it did not come in time."""

@@ -7,7 +7,6 @@ import ask
 
 NODE = 2
 MIB = 256
-CYCLES = 3
 PROGRAMS = ["/usr/bin/redis-server"]
 # The node has no CPU, so nothing is local there: the program is told to prefer it.
 PREFER = f"numactl --preferred={NODE} env LD_PRELOAD=/slabnode/preload/libslabnode.so " \
@@ -49,11 +48,11 @@ def return_of_the_node(guest, pid):
     return dimm
 
 
-def cycles(guest, pid, dimm):
+def cycles(guest, pid, dimm, removals):
     told = []
-    for cycle in range(CYCLES):
+    for cycle in range(1, removals):
         told.append(vacate_and_remove(guest, pid, dimm))
-        print(f"removal {cycle + 1}: {told[-1]}", flush=True)
+        print(f"removal {cycle}: {told[-1]}", flush=True)
         code, out = guest.attempt(f"hotplugctl -p {pid} online {NODE}")
         assert code == 3, f"online of a node that is not there: exit {code}: {out}"
         dimm = return_of_the_node(guest, pid)
@@ -61,31 +60,37 @@ def cycles(guest, pid, dimm):
     return f"{len(told)} removals; the last: {told[-1]}"
 
 
-def under_a_program(guest):
+def under_a_program(guest, removals=4):
     dimm = guest.plug(MIB)
     guest.run("rm -f /tmp/stop")
     program = ask.Program(guest, "resident /tmp/stop 0", "resident", env=PREFER)
     program.await_line("ready")
-    told = cycles(guest, program.pid, dimm)
+    told = cycles(guest, program.pid, dimm, removals)
     guest.run("touch /tmp/stop")
     ended = program.finish()
     assert ended == 0, f"the program ended with {ended}: {program.output()}"
     return told
 
 
-def under_redis(guest):
+def clients(guest, names, keys, stop):
+    """Clients that keep redis busy until there is a file `stop`; each has filled its keys."""
+    loads = [ask.Program(guest, f"redisload 7000 {name} {keys} {stop}", name, env="")
+             for name in names]
+    for load in loads:
+        load.await_line("ready")
+    return loads
+
+
+def under_redis(guest, removals=2, keys=3000):
     dimm = guest.plug(MIB)
     guest.run("rm -f /tmp/stop-load")
     server = ask.Program(guest, "redis-server --port 7000 --save '' --appendonly no --daemonize no",
                          "redis", env=PREFER)
-    loads = [ask.Program(guest, f"redisload 7000 {name} 12000 /tmp/stop-load", f"load-{name}", env="")
-             for name in ("a", "b")]
-    for load in loads:
-        load.await_line("ready", 120)
-    told = cycles(guest, server.pid, dimm)
+    loads = clients(guest, ["a", "b"], keys, "/tmp/stop-load")
+    told = cycles(guest, server.pid, dimm, removals)
     guest.run("touch /tmp/stop-load")
     for load in loads:
-        ended = load.finish(120)
+        ended = load.finish()
         assert ended == 0, f"the load ended with {ended}: {load.output()}"
     figures = [ask.figures(load.output(), r"requests (\d+) wrong (\d+) failed (\d+)")[0]
                for load in loads]
@@ -94,4 +99,9 @@ def under_redis(guest):
     return f"{told}; {sum(f[0] for f in figures)} requests, none wrong, none failed"
 
 
-TESTS = [under_a_program, under_redis]
+def under_redis_again_and_again(guest):
+    return under_redis(guest, removals=5, keys=12000)
+
+
+TESTS = [under_redis]
+LONG_TESTS = [under_a_program, under_redis_again_and_again]

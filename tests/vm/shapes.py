@@ -5,6 +5,7 @@ names them, those with CPUs first; so memory-only nodes stand behind the others.
 """
 
 import collections
+import re
 
 Node = collections.namedtuple("Node", "cpus mib", defaults=(0, 0))
 
@@ -48,6 +49,18 @@ class Shape:
                 if i != j:
                     out += ["-numa", f"dist,src={i},dst={j},val={value}"]
         return out
+
+
+def parse(text):
+    """A shape by its name, or of nodes written as CPUSxMIB, separated by commas: 2x512,1x256,0x256.
+
+    A last node 0x0 has slots for modules. None when the text is neither."""
+    if text in SHAPES:
+        return SHAPES[text]
+    if not re.fullmatch(r"\d+x\d+(,\d+x\d+)*", text):
+        return None
+    nodes = [Node(*map(int, word.split("x"))) for word in text.split(",")]
+    return Shape(text, nodes, slots=0 if any(nodes[-1]) else 4)
 
 
 SHAPES = {

@@ -26,18 +26,21 @@ from shapes import SHAPES
 
 SKIP_STATUS = 77
 
-Boot = collections.namedtuple("Boot", "shape tests extra options", defaults=([], ""))
+Boot = collections.namedtuple("Boot", "shape tests extra", defaults=([],))
 
 PEERS = ["/usr/lib/x86_64-linux-gnu/" + name for name in placement.PEERS.values()]
 RACES = ["tests/races/races-pages"]
 
 BOOTS = {
-    "placement": Boot("two-nodes", placement.TESTS, [p for p in PEERS if os.path.exists(p)]),
+    "placement": Boot("two-nodes", placement.TESTS),
+    "peers": Boot("two-nodes", placement.PEER_FIGURES, [p for p in PEERS if os.path.exists(p)]),
     "four-nodes": Boot("four-nodes", placement.SHAPE_TESTS),
     "memory-only": Boot("memory-only", placement.SHAPE_TESTS + placement.MEMORY_ONLY_TESTS),
     "holes": Boot("holes", placement.SHAPE_TESTS),
-    "migration": Boot("two-nodes", migration.TESTS, RACES),
+    "migration": Boot("two-nodes", migration.TESTS),
+    "migration-long": Boot("two-nodes", migration.LONG_TESTS, RACES),
     "removal": Boot("hotplug", removal.TESTS, removal.PROGRAMS),
+    "removal-long": Boot("hotplug", removal.LONG_TESTS, removal.PROGRAMS),
     "follow": Boot("hotplug", follow.TESTS, follow.PROGRAMS),
 }
 
@@ -65,7 +68,7 @@ def run_boot(boot, build, only):
         kernel = image.Kernel(os.path.join(build, "vm"))
         archive = os.path.join(place, "initramfs")
         image.build_initramfs(kernel, build, archive, extra)
-        with guest.Guest(SHAPES[boot.shape], kernel, archive, boot.options) as machine:
+        with guest.Guest(SHAPES[boot.shape], kernel, archive) as machine:
             for test in boot.tests:
                 if only and test.__name__.replace("_", "-") not in only:
                     continue
@@ -91,6 +94,9 @@ def main():
         return 0
     try:
         return 0 if run_boot(BOOTS[args.boot], os.path.abspath(args.build), args.test) else 1
+    except guest.GuestError as e:
+        print(f"test the-guest fail 0 {e}")
+        return 1
     except image.Unavailable as e:
         print(f"skip: {e}")
         return SKIP_STATUS

@@ -3,8 +3,9 @@
  *
  *	redisload PORT PREFIX KEYS STOP
  *
- * Fills KEYS keys, writes "ready", then overwrites and reads back random ones in pipelined batches
- * until the file STOP appears, reads all keys once more and prints
+ * Fills KEYS keys, writes "ready", then overwrites and reads back random ones in pipelined batches,
+ * after each of which it rests as long as that took, until the file STOP appears, reads all keys
+ * once more and prints
  *
  *	requests N wrong N failed N longest MS
  *
@@ -143,8 +144,8 @@ struct request {
 	unsigned int key;
 };
 
-/* Sends them at once; a key is in a batch once at most. */
-static void batch(struct request *request, size_t nr)
+/* Sends them at once; a key is in a batch once at most. How long it took. */
+static double batch(struct request *request, size_t nr)
 {
 	double begin = now_sec(), took;
 
@@ -155,6 +156,7 @@ static void batch(struct request *request, size_t nr)
 		check_reply(request[i].set, request[i].key);
 	took = now_sec() - begin;
 	longest = took > longest ? took : longest;
+	return took;
 }
 
 /* All keys, in order. */
@@ -184,7 +186,7 @@ static void some(unsigned int keys, unsigned int *seed)
 		if (r->set)
 			version[r->key]++;
 	}
-	batch(request, BATCH);
+	sleep_ms((long)(batch(request, BATCH) * 1000));
 }
 
 static void connect_to(int port)

@@ -4,7 +4,8 @@
  *	resident STOP CPU [mlock] [fork] [thp] [half] [idle]
  *
  * Fills objects and blocks on the CPU's node, writes "ready" and goes on using them: two threads,
- * one on the CPU and one anywhere, read all of it and replace some.  When the file STOP appears,
+ * one on the CPU and one anywhere, read all of it and replace some, and rest as long as that took,
+ * so that others are not kept from the CPUs.  When the file STOP appears,
  * every byte is looked at once more, memory that was never touched is touched and must be zero, and
  * the last line is "intact".  Anything wrong ends the program at once.
  *
@@ -21,8 +22,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#define NR_OBJECTS 2400
-#define NR_BLOCKS  5
+#define NR_OBJECTS 800
+#define NR_BLOCKS  3
 #define BLOCK	   (4 * MIB)
 #define NR_THREADS 2
 
@@ -80,6 +81,8 @@ static void *use(void *arg)
 	struct held *mine = arg;
 
 	for (uint64_t round = 1; !atomic_load(&stop); round++) {
+		double begin = now_sec();
+
 		for (size_t i = 0; i < NR_OBJECTS && !idle && !atomic_load(&stop); i++) {
 			if ((i + round) % 4 == 0)
 				replace(&mine[i], round << 20 | i);
@@ -88,7 +91,7 @@ static void *use(void *arg)
 		}
 		for (size_t i = 0; i < NR_BLOCKS && !idle; i++)
 			check(&blocks[i]);
-		sleep_ms(20);
+		sleep_ms(20 + (long)((now_sec() - begin) * 1000));
 	}
 	return NULL;
 }

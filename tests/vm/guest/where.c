@@ -1,7 +1,7 @@
 /*
  * where.c - where the memory of a process is, by two accounts of the kernel.
  *
- *	where PID
+ *	where PID [NODE]
  *
  * prints for each class of mappings and each node the pages that /proc/PID/numa_maps counts there
  * and those that move_pages() finds there:
@@ -11,6 +11,9 @@
  * and, last, the kilobytes of the heap that lie in huge pages:
  *
  *	huge KB
+ *
+ * With NODE each mapping of the heap that has pages there comes first: "at" and its line of
+ * numa_maps.
  *
  * heap: mappings bound to node numbers (bind=static), which are slabnode's ranges and structures;
  *anon: other anonymous memory; library: libslabnode.so and its zeroed data; stack, brk, file.
@@ -24,7 +27,7 @@ static size_t counted[NR_KINDS][MAX_NODES], found[NR_KINDS][MAX_NODES];
 
 struct mapping {
 	uintptr_t start, end;
-	bool readable, is_heap;
+	bool is_heap;
 	char name[256];
 };
 
@@ -50,13 +53,11 @@ static void read_maps(int pid)
 
 	while (fgets(line, sizeof(line), f) != NULL && nr_mappings < 4096) {
 		struct mapping *m = &mappings[nr_mappings];
-		char perms[8];
 
 		m->name[0] = '\0';
-		if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %255[^\n]", &m->start, &m->end, perms,
-			   m->name) < 3)
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %255[^\n]", &m->start, &m->end, m->name) <
+		    2)
 			continue;
-		m->readable = perms[0] == 'r' || perms[1] == 'w';
 		if (nr_mappings > 0 && m->name[0] == '\0' && m[-1].end == m->start &&
 		    strstr(m[-1].name, ".so") != NULL) {
 			/* What the file of a library does not fill. */
@@ -89,18 +90,16 @@ static enum kind kind_of(const char *line, const struct mapping *m)
 	return m->name[0] == '\0' ? ANON : MAPPED_FILE;
 }
 
-static void count(const char *line, enum kind kind)
+/* Pages of one line of numa_maps on a node. */
+static size_t counted_on(const char *line, int node)
 {
-	const char *size = strstr(line, "kernelpagesize_kB=");
+	const char *size = strstr(line, "kernelpagesize_kB="), *at;
 	size_t pages = size == NULL ? 1 : strtoul(size + 18, NULL, 10) / 4;
+	char word[16];
 
-	for (const char *at = line; (at = strstr(at, " N")) != NULL; at++) {
-		unsigned int node;
-		size_t nr;
-
-		if (sscanf(at, " N%u=%zu", &node, &nr) == 2 && node < MAX_NODES)
-			counted[kind][node] += nr * pages;
-	}
+	snprintf(word, sizeof(word), " N%d=", node);
+	at = strstr(line, word);
+	return at == NULL ? 0 : strtoul(at + strlen(word), NULL, 10) * pages;
 }
 
 /* Pages that are not there are left out beforehand: most of a range is empty. */
@@ -150,12 +149,13 @@ static size_t huge_kb_of_heap(int pid)
 int main(int argc, char **argv)
 {
 	static char line[4096], path[64];
-	int pid, pagemap;
+	int pid, pagemap, node;
 	FILE *f;
 
-	if (argc != 2)
-		die("usage: where PID");
+	if (argc != 2 && argc != 3)
+		die("usage: where PID [NODE]");
 	pid = atoi(argv[1]);
+	node = argc == 3 ? atoi(argv[2]) : -1;
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
 	pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0)
@@ -170,9 +170,11 @@ int main(int argc, char **argv)
 			continue;
 		kind = kind_of(line, m);
 		m->is_heap = kind == HEAP;
-		count(line, kind);
-		if (m->readable)
-			find(pid, pagemap, m, kind);
+		for (int n = 0; n < MAX_NODES; n++)
+			counted[kind][n] += counted_on(line, n);
+		if (kind == HEAP && node >= 0 && counted_on(line, node) > 0)
+			printf("at %s", line);
+		find(pid, pagemap, m, kind);
 	}
 	fclose(f);
 	for (int c = 0; c < NR_KINDS; c++)
