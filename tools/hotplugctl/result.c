@@ -165,6 +165,8 @@ char *advise(const struct context *context, const struct process *process, const
 
 	if (hint) {
 		advice = clean_text(copy_text(hint));
+	} else if (!*target) {
+		; /* the kernel's answer, which no command to a process explains */
 	} else if (process->error || !strcmp(error, "ESRCH") || !strcmp(error, "ENOTCONN") ||
 		   (!strcmp(error, "ETIMEDOUT") && !field_present(reply, "node"))) {
 		advice = advise_unreachable(process, error);
