@@ -8,6 +8,7 @@ the manual pages. TEST_BUILD names the build directory; DOCS_SOURCE another sour
 these tests).
 """
 
+import fnmatch
 import glob
 import json
 import os
@@ -596,10 +597,29 @@ def figures():
     check(lines)
 
 
+# --- the catalogue -------------------------------------------------------------------------------
+
+def catalogue():
+    """Each of the seventy tests has rows, and each row that the page names exists."""
+    listed = subprocess.run([sys.executable, os.path.join(SOURCE, "tests/harness/run.py"), "--list",
+                             "--build", BUILD], capture_output=True, text=True, check=True).stdout
+    rows = {line.split()[1] for line in listed.splitlines()}
+    numbers, complaints = [], []
+    for number, named in re.findall(r"^\| *(\d*) \| .*? \| (.*?) \| .*\|$", read("docs/catalogue.md"), re.M):
+        numbers += [int(number)] if number else []
+        complaints += [f"{number}: no row {name}" for name in re.findall("`(.*?)`", named)
+                       if not fnmatch.filter(rows, name)]
+        if "`" not in named:
+            complaints.append(f"{number}: no rows")
+    check(complaints, compare("test", set(numbers), set(range(1, 71)), "docs/catalogue.md"),
+          [f"{n} stands there twice" for n in set(numbers) if numbers.count(n) > 1])
+
+
 ROWS = {"options": options, "options-live": options_live, "bad-values": bad_values, "json": json_fields, "commands": commands,
         "exit-codes": exit_codes, "columns": columns, "functions": functions, "header": header,
         "wrapper": wrapper, "messages": messages, "noticed": noticed,
-        "faults": faults, "pages": pages, "links": links, "pictures": pictures, "figures": figures}
+        "faults": faults, "pages": pages, "links": links, "pictures": pictures, "figures": figures,
+        "catalogue": catalogue}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:

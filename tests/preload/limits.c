@@ -554,14 +554,14 @@ static bool enter_cgroup(unsigned long arg)
 	return write_number(cgroup, "cgroup.procs", (unsigned long)getpid());
 }
 
-/* A quarter of the limit is held; twenty times the limit goes through, in one size after another. */
+/* A quarter of the limit is held; ten times the limit goes through, in one size after another. */
 static void in_cgroup(void)
 {
 	static const size_t sizes[] = {100, 1000, 5000, 40000, 300000, 3 * MIB};
 	struct link *held = take_until_null(3000, CGROUP_LIMIT / 4, &(size_t){0});
 
 	for (size_t round = 0; round < 40; round++)
-		give_chain(take_until_null(sizes[round % ARRAY_SIZE(sizes)], CGROUP_LIMIT / 2,
+		give_chain(take_until_null(sizes[round % ARRAY_SIZE(sizes)], CGROUP_LIMIT / 3,
 					   &(size_t){0}));
 	give_chain(held);
 }

@@ -305,11 +305,45 @@ def i386():
         fail("said", done.stderr)
 
 
+def fakeroot():
+    """Two preloaded libraries, the other of which watches files."""
+    need("fakeroot")
+    library = subject.SUBJECT_ENV.get("LD_PRELOAD", "")
+    done = subject.run(["fakeroot", "sh", "-c", f"id -u; {INMATE} _work; echo $LD_PRELOAD"], True, env=ON)
+    lines = done.stdout.decode().split()
+    if lines[:2] != ["0", "worked"] or library not in lines[-1]:
+        fail("output", done.stdout)
+
+
+def sanitized():
+    """Of a program with the address sanitizer only one of the two can be the allocator: the sanitizer,
+    and it refuses to start when it is not named first."""
+    library = subject.SUBJECT_ENV.get("LD_PRELOAD") or skip("there is no library in this mode")
+    runtime = outside(["gcc", "-print-file-name=libasan.so"]).stdout.strip()
+    if not os.path.isabs(runtime):
+        skip("there is no libasan")
+    with tempfile.TemporaryDirectory() as top:
+        source, program = pathlib.Path(top) / "p.c", pathlib.Path(top) / "p"
+        source.write_text(PROGRAM)
+        if outside(["gcc", "-fsanitize=address", "-pthread", "-o", program, source]).returncode:
+            skip("gcc -fsanitize=address does not build here")
+        if outside([program]).stdout != "worked\n":
+            skip("the address sanitizer does not run here")
+        env = {**environment(False), **subject.SUBJECT_ENV, "ASAN_OPTIONS": "detect_leaks=0"}
+        alone = subprocess.run([program], env=env, capture_output=True, text=True, timeout=60, check=False)
+        env["LD_PRELOAD"] = f"{runtime} {library}"
+        both = subprocess.run([program], env=env, capture_output=True, text=True, timeout=60, check=False)
+    if alone.returncode == 0 or "does not come first" not in alone.stderr:
+        fail(f"status {alone.returncode}", alone.stdout, alone.stderr)
+    if both.returncode or both.stdout != "worked\n":
+        fail(f"status {both.returncode}", both.stdout, both.stderr)
+
+
 ROWS = {"no-proc": no_proc, "no-sys": no_sys, "no-proc-no-sys": neither, "cpu-files": cpu_files,
         "read-only": read_only,
         "empty-root": empty_root, "user-namespace": user_namespace, "setns": setns, "unshare": unshare,
         "nsenter": nsenter, "bwrap": bubblewrap, "musl": musl, "musl-static": musl_static,
-        "static": static, "i386": i386}
+        "static": static, "i386": i386, "fakeroot": fakeroot, "address-sanitizer": sanitized}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:
