@@ -194,6 +194,9 @@ static int judge_pass(struct sn_offline *o, const struct sn_migration *m, uint64
 {
 	bool stop = sn_offline_must_stop(o);
 
+	/* Should the time end before the next pass does, this is what stayed. */
+	if (m->left_pages > 0 && !m->stopped)
+		sn_result_unmovable(o->result, &m->moved);
 	if (m->error == -ENOSYS || m->error == -EPERM)
 		return fail_refused(o);
 	if (stop && (m->error == 0 || sn_offline_cancelled(o)))
@@ -206,8 +209,10 @@ static int judge_pass(struct sn_offline *o, const struct sn_migration *m, uint64
 					      sn_errno_name(m->error));
 	if (sn_offline_step(o, SN_PHASE_VERIFY) != 0)
 		return o->result->error;
-	if (m->left_pages == 0)
+	if (m->left_pages == 0) {
+		o->result->nr_unmovable = 0;
 		return 0;
+	}
 	return stop ? fail_unmoved(o, m) : PASS_AGAIN;
 }
 
@@ -287,8 +292,10 @@ int sn_policy_move_guests(struct sn_offline *o)
 		m.guests_only = true;
 		move_some(o, &m);
 		if (m.error == -ENOSYS || m.error == -EPERM ||
-		    (m.error == 0 && m.left_pages == 0 && !m.stopped))
+		    (m.error == 0 && m.left_pages == 0 && !m.stopped)) {
+			o->result->nr_unmovable = 0;
 			return 0;
+		}
 		error = judge_pass(o, &m, give_up);
 		if (error != PASS_AGAIN)
 			return error;

@@ -127,6 +127,30 @@ class Shapes(RealCase):
         self.assertAlmostEqual(reply["guest_bytes"], plan["guest_bytes"], delta=65536)
         self.assertLess(plan["guest_bytes"], plan["to_move_bytes"])
 
+    def test_what_did_not_move_until_the_time_was_over(self):
+        self.expect(0, "fault", "move-busy%100")
+        reply = self.expect_json(6, "offline", "1", "--timeout", "0.5")
+        self.assertEqual([row["reason"] for row in reply["unmovable"]], ["pinned"])
+        self.assertGreater(reply["unmovable"][0]["pages"], 100)
+        done = self.expect(6, "offline", "1", "--timeout", "0.5")
+        self.assertRegex(done.stdout, r"(?m)^  unmovable +\d+ pages: pinned$")
+        self.assertIn("node 1: timed out: ", done.stderr)
+        self.assertIn("a longer --timeout", done.stderr)
+        self.expect(0, "fault", "off")
+        self.expect(0, "fault", "move-busy%40")
+        self.assertEqual(self.expect_json(0, "offline", "1")["unmovable"], [], "in the end all moved")
+
+    def test_a_request_against_one_under_way(self):
+        self.expect(0, "offline", "1", "2", "--policy", "wait", "--detach")
+        done = self.expect(4, "online", "1")
+        self.assertIn("node 1 is going offline: the opposite request (EBUSY)", done.stderr)
+        self.assertIn(f"'hotplugctl -p {self.pid} cancel 1' takes the offline back", done.stderr)
+        self.assertNotIn("as before", done.stderr)
+        self.assertRegex(self.expect(0, "why", "1").stdout, r"(?m)^under way: offline, policy wait, "
+                         r"phase \w+, for \d+ ms, waiting for objects$")
+        self.expect(0, "cancel", "1")
+        self.expect(0, "cancel", "2")
+
     def test_refusal(self):
         reply = self.expect_json(4, "offline", "1", "--policy", "strict")
         self.check(REFUSAL, reply)

@@ -51,6 +51,25 @@ static void print_who(const struct context *context, const struct session *sessi
 	free(who);
 }
 
+/* "under way: offline, policy wait, phase wait, for 118 ms, waiting for objects" */
+static void print_transition(const json_t *transition)
+{
+	const char *action = field_text(transition, "action"), *text;
+	char *line = format_text("under way: %s", action ? action : "?");
+
+	if ((text = field_text(transition, "policy")))
+		append_text(&line, ", policy %s", text);
+	if ((text = field_text(transition, "phase")))
+		append_text(&line, ", phase %s", text);
+	append_text(&line, ", for %llu ms",
+		    (unsigned long long)field_count(transition, "elapsed_ms"));
+	text = field_text(transition, "waiting_for");
+	if (text && *text)
+		append_text(&line, ", waiting for %s", text);
+	puts(clean_text(line));
+	free(line);
+}
+
 static void print_why_head(const struct context *context, const struct session *session)
 {
 	const char *state = field_text(session->reply, "state");
@@ -60,11 +79,8 @@ static void print_why_head(const struct context *context, const struct session *
 	print_who(context, session);
 	printf("node %llu: %s\n", (unsigned long long)field_count(session->reply, "node"), text);
 	free(text);
-	if (json_is_object(transition)) {
-		text = describe_value(transition);
-		printf("under way: %s\n", text);
-		free(text);
-	}
+	if (json_is_object(transition))
+		print_transition(transition);
 	if (!json_array_size(field_array(session->reply, "holders")))
 		puts("nothing holds it");
 }

@@ -33,7 +33,6 @@ static const struct figure offline_figures[] = {
 	{"migrated_bytes", "moved", FIGURE_BYTES, "to other nodes, addresses unchanged"},
 	{"guest_bytes", "of these", FIGURE_BYTES | FIGURE_SPARSE,
 	 "belong to other nodes, and lay here"},
-	{"unmovable", "unmovable", FIGURE_LIST, ""},
 	{"max_stall_ms", "longest stall", FIGURE_MS, "ms"},
 	{0},
 };
@@ -41,7 +40,6 @@ static const struct figure offline_figures[] = {
 static const struct figure online_figures[] = {
 	{"migrated_bytes", "moved back", FIGURE_BYTES | FIGURE_SPARSE,
 	 "from other nodes, addresses unchanged"},
-	{"unmovable", "unmovable", FIGURE_LIST, ""},
 	{"elsewhere_bytes", "elsewhere", FIGURE_BYTES | FIGURE_SPARSE,
 	 "stay on other nodes; --rebalance brings them back"},
 	{"max_stall_ms", "longest stall", FIGURE_MS | FIGURE_SPARSE, "ms"},
@@ -132,9 +130,12 @@ static void print_head(const struct context *context, const json_t *reply)
 
 	if (field_present(reply, "node"))
 		append_text(&head, "node %llu: ", (unsigned long long)field_count(reply, "node"));
-	for (size_t i = 0; !state && i < context->count; i++)
-		append_text(&head, "%s%s", i ? "," : "nodes ", context->arguments[i]);
-	append_text(&head, "%s", state ? state : context->count ? ": done" : "all nodes: done");
+	else
+		append_text(&head, "%s", context->count ? "nodes " : "all nodes");
+	for (size_t i = 0; !field_present(reply, "node") && i < context->count; i++)
+		append_text(&head, "%s%s", i ? "," : "", context->arguments[i]);
+	append_text(&head, "%s%s", field_present(reply, "node") ? "" : ": ",
+		    state ? state : "done");
 	if (field_flag(reply, "cordoned"))
 		append_text(&head, ", cordoned");
 	if (policy && !already)
@@ -165,6 +166,23 @@ static void print_whole_process(const struct context *context, const json_t *rep
 	free(stayed);
 }
 
+/* What stayed, by the reason. */
+static void print_unmovable(const json_t *reply)
+{
+	const json_t *rows = field_array(reply, "unmovable");
+
+	for (size_t i = 0; i < json_array_size(rows); i++) {
+		const json_t *row = json_array_get(rows, i);
+		const char *reason = field_text(row, "reason");
+		char *text = clean_text(format_text("%llu pages: %s",
+						    (unsigned long long)field_count(row, "pages"),
+						    reason ? reason : "?"));
+
+		print_figure_text(i ? "" : "unmovable", text);
+		free(text);
+	}
+}
+
 static void print_other_memory(const struct context *context, const struct session *session)
 {
 	uint64_t bytes = field_count(session->reply, "other_bytes");
@@ -189,6 +207,7 @@ static void print_done(const struct context *context, const struct session *sess
 		print_figures(context, figures_of(context), reply);
 	else if (!field_flag(reply, "already"))
 		print_figures(context, offline_figures, reply);
+	print_unmovable(reply);
 	if (!offline)
 		return;
 	print_figures(context, away_figures, reply);
@@ -334,6 +353,7 @@ void show_results(const struct context *context, const struct targets *targets)
 		if (!print_back(session))
 			print_failure(context, session->process, session->reply);
 		print_moved(context, session);
+		print_unmovable(session->reply);
 		print_holders(context, session->reply);
 	}
 }

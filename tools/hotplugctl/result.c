@@ -96,7 +96,12 @@ static char *advise_busy(const char *target, const char *policy, const json_t *r
 {
 	long long node = (long long)field_count(reply, "node");
 	bool late = !strcmp(reply_error(reply), "ETIMEDOUT");
+	const char *state = field_text(reply, "state");
 
+	if (!late && state && !strcmp(state, "going-offline"))
+		return format_text("'hotplugctl %s cancel %lld' takes the offline back, 'why %lld' "
+				   "shows what it waits for",
+				   target, node, node);
 	if (json_array_size(field_array(reply, "holders")))
 		return format_text("'hotplugctl %s why %lld' lists them, %s", target, node,
 				   other_policies(policy, late));
@@ -124,12 +129,14 @@ static char *advise_invalid(const struct context *context, const char *target)
 			   target, context->command->name, context->command->name);
 }
 
-static char *advise_refused(const struct context *context, const char *error, const char *target)
+static char *advise_refused(const struct context *context, const char *error, const char *target,
+			    bool of_node)
 {
 	if (!strcmp(error, "EPERM") || !strcmp(error, "EACCES"))
 		return copy_text(
-			"only the process's own user and root may ask; or what the message "
-			"names is not permitted to the process");
+			of_node ? "the kernel or a sandbox does not let the process do it; "
+				  "'--policy strict' and 'wait' move nothing of the node's"
+				: "only the process's own user and root may ask");
 	if (!strcmp(error, "EDEADLK"))
 		return copy_text("a callback of the process waits for this; ask again when it has "
 				 "returned");
@@ -171,7 +178,7 @@ char *advise(const struct context *context, const struct process *process, const
 		   (!strcmp(error, "ETIMEDOUT") && !field_present(reply, "node"))) {
 		advice = advise_unreachable(process, error);
 	} else if (error_code(error) == EXIT_REFUSED) {
-		advice = advise_refused(context, error, target);
+		advice = advise_refused(context, error, target, field_present(reply, "node"));
 	} else if (error_code(error) == EXIT_BUSY || error_code(error) == EXIT_TIMED_OUT) {
 		advice = advise_busy(target, context->set.policy, reply);
 	}
@@ -221,12 +228,13 @@ static char *failure_line(const json_t *reply)
 	unsigned long long node = (unsigned long long)field_count(reply, "node");
 	bool busy = !strcmp(error, "EBUSY"), late = !strcmp(error, "ETIMEDOUT");
 	char *text = failure_text(reply), *who = format_text("node %llu", node), *held, *line;
-	bool told = strstr(text, who) != NULL;
+	bool told = strstr(text, who) != NULL, going = state && !strncmp(state, "going-", 6);
 
 	free(who);
 	if (!field_present(reply, "node"))
 		return text;
-	if ((busy || late) && json_array_size(holders)) {
+	if ((busy || late) && json_array_size(holders) &&
+	    !json_array_size(field_array(reply, "unmovable"))) {
 		held = holders_text(holders);
 		line = format_text("node %llu is %s: %s (%s); it is %s as before", node,
 				   busy ? "busy" : "still busy at the end of the time", held, error,
@@ -236,7 +244,7 @@ static char *failure_line(const json_t *reply)
 		line = told ? copy_text("") : format_text("node %llu: ", node);
 		append_text(&line, "%s", text);
 		if (state)
-			append_text(&line, "; it is %s as before", state);
+			append_text(&line, "; it is %s%s", state, going ? "" : " as before");
 	}
 	free(text);
 	return clean_text(line);
