@@ -70,8 +70,6 @@ static SN_COLD void *next_definition(const char *name)
 		sn_free(p);                                                                        \
 	}
 
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-
 NEW(_Znwm)						/* operator new(size) */
 NEW(_Znam)						/* operator new[](size) */
 NEW_NOTHROW(_ZnwmRKSt9nothrow_t)			/* new(size, nothrow) */

@@ -11,14 +11,13 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
-typedef void (*exit_fn)(void *value) __attribute__((noreturn));
-
 SN_EXPORT void pthread_exit(void *value)
 {
-	exit_fn next;
+	void (*next)(void *value);
 
 	if (sn_in_main_thread())
 		sn_control_retire();
 	*(void **)&next = dlsym(RTLD_NEXT, "pthread_exit");
 	next(value);
+	__builtin_unreachable();
 }

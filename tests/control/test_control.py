@@ -950,8 +950,8 @@ class RunDirectory(Base):
         another = self.start()
         self.assertFalse(os.path.exists(killed.path))
         self.assertEqual(sorted(os.listdir(rundir)),
-                         sorted(["999999999.sock", "9999999999.sock", "notes.txt", f"{living.pid}.sock",
-                                 f"{another.pid}.sock"]))
+                         sorted(["999999999.sock", "9999999999.sock", "notes.txt",
+                                 f"{living.pid}.sock", f"{another.pid}.sock"]))
         foreign.close()
 
     def test_what_stands_in_place_of_the_socket(self):
