@@ -143,18 +143,24 @@ def find_tool(name):
     return path
 
 
-def build_initramfs(kernel, build, archive, extra):
+def guest_programs(build):
+    """The programs of guest/, where the build has them."""
+    return [path for path in glob.glob(os.path.join(build, "tests", "vm", "guest", "*"))
+            if os.path.isfile(path) and os.access(path, os.X_OK)]
+
+
+def build_initramfs(kernel, build, archive, extra, programs=None):
     """An archive with busybox, the tools, this build, and the files `extra`, at their paths.
 
-    A file below the build directory goes to the same place below /slabnode."""
+    A file below the build directory goes to the same place below /slabnode. `programs` are those of
+    guest/, when they are not those of the build."""
     for tool in ("cpio", "busybox", "ldd"):
         find_tool(tool)
     tree = Initramfs(archive + ".root")
     for name in BUILT:
         tree.add(os.path.join(build, name), "/slabnode/" + name)
-    for path in glob.glob(os.path.join(build, "tests", "vm", "guest", "*")):
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            tree.add(path, "/slabnode/tests/vm/" + os.path.basename(path))
+    for path in guest_programs(build) if programs is None else programs:
+        tree.add(path, "/slabnode/tests/vm/" + os.path.basename(path))
     for path in TOOLS:
         tree.add(path)
     for path in extra:

@@ -42,6 +42,7 @@ BOOTS = {
     "removal": Boot("hotplug", removal.TESTS, removal.PROGRAMS),
     "removal-long": Boot("hotplug", removal.LONG_TESTS, removal.PROGRAMS),
     "follow": Boot("hotplug", follow.TESTS, follow.PROGRAMS),
+    "follow-long": Boot("hotplug", follow.LONG_TESTS, follow.PROGRAMS),
 }
 
 
