@@ -117,7 +117,7 @@ static bool give_back_behind(struct sn_node *node, char *at, size_t len)
 static size_t take_from(struct sn_node *node, struct sn_segment *donor, struct sn_segment *span,
 			size_t at, size_t chunks, bool *lost) SN_REQUIRES(&node->page_lock)
 {
-	size_t first, have = chunks_of(donor, &first), n = sn_min(have, chunks);
+	size_t first = 0, have = chunks_of(donor, &first), n = sn_min(have, chunks);
 	size_t from = first + (have - n) * SN_CHUNK_PAGES,
 	       len = n * SN_CHUNK_PAGES << SN_PAGE_SHIFT;
 	size_t behind =
