@@ -85,6 +85,11 @@ static void check_cpus(const struct sn_topology *topology)
 		FUZZ_CHECK(sim_thread_node() >= FIRST);
 }
 
+static bool in_main_thread(void)
+{
+	return true;
+}
+
 static void read_machine(const char *description, const char *capacity)
 {
 	static struct sn_topology topology;
@@ -98,6 +103,7 @@ static void read_machine(const char *description, const char *capacity)
 		.warn = warn,
 		.window_base = no_window,
 		.in_range = in_no_range,
+		.in_main_thread = in_main_thread,
 		.fault_hook = &hook,
 	};
 	int error;
