@@ -37,7 +37,8 @@ OUTPUT_LINES = 60
 CATALOGUE = ["api", "startup", "fork", "threads", "limits", "sandbox", "hotplug", "programs",
              "tools", "corruption"]
 SUITES = CATALOGUE + ["lifecycle", "races", "unit", "symbols", "docs", "locks", "fastpath", "model",
-                      "bench", "install", "vm", "fuzz", "analysis"]
+                      "bench", "install", "vm", "fuzz", "analysis", "aarch64",
+                      "coverage"]
 
 # The ways to run a program under the library. `none` is for testing the tests: no library at all.
 MODES = {
