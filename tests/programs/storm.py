@@ -136,7 +136,8 @@ class Storm:
         """What one storm reports. One that found its process gone before it began reports nothing."""
         report = json.loads(out) if out.strip() else {}
         if "requests" not in report:
-            if report.get("error") not in GONE:
+            # One that we ended before it could take our signal is no defect either.
+            if report.get("error") not in GONE and status != -signal.SIGINT:
                 self.defects.append(f"{program}: status {status}: {(out + err).decode()}")
             return
         self.counts[program].add(report)
