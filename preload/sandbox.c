@@ -91,7 +91,9 @@ static bool must_be_alone(long number, const long *a)
 		return true;
 	case SYS_prctl:
 		return a[0] == PR_SET_KEEPCAPS || a[0] == PR_SET_SECUREBITS ||
-		       a[0] == PR_CAPBSET_DROP || a[0] == PR_CAP_AMBIENT;
+		       a[0] == PR_CAPBSET_DROP ||
+		       /* Many programs merely ask: libcap-ng does when it is loaded. */
+		       (a[0] == PR_CAP_AMBIENT && a[1] != PR_CAP_AMBIENT_IS_SET);
 	default:
 		return false;
 	}

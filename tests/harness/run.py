@@ -49,6 +49,8 @@ MODES = {
     "sim4": {"SLABNODE_TOPOLOGY": "synthetic:node:4 core:2 pu:1"},
     "sim4-locked": {"SLABNODE_TOPOLOGY": "synthetic:node:4 core:2 pu:1",
                     "SLABNODE_FASTPATH": "locked"},
+    # For rows of wrap = "subject" that let nodes leave and return beside their subject.
+    "storm": {"SLABNODE_TOPOLOGY": "synthetic:node:4 core:2 pu:1", "SLABNODE_CONTROL": "on"},
 }
 USUAL_MODES = {"quick": ["rseq"], "default": ["norseq", "sim4"],
                "full": ["locked", "one", "sim4-locked"]}
@@ -88,7 +90,8 @@ def level_of(*levels):
 # --- the list of cases ---------------------------------------------------------------------------
 
 GROUP_KEYS = {"suite", "name", "run", "args", "level", "modes", "cannot", "rows", "wrap", "preload",
-              "env", "timeout", "serial", "needs", "stdout", "stderr", "listed", "reports"}
+              "env", "timeout", "serial", "needs", "stdout", "stderr", "listed", "reports",
+              "table"}
 ROW_KEYS = {"name", "argument", "level", "timeout", "serial", "needs", "modes", "cannot", "env",
             "stdout", "stderr"}
 
@@ -117,16 +120,26 @@ def check_ways(suite, row, modes, wrap):
             raise Problem(f"{row} runs in none of {sorted(ways)}, and does not say why")
 
 
+def rows_of(group, where):
+    """The rows of a group: its own, and those of a table, which has keys for others beside ours."""
+    rows = list(group.get("rows", []))
+    if "table" in group:
+        with open(os.path.join(SOURCE, os.path.dirname(where), group["table"]), "rb") as f:
+            rows += [{k: v for k, v in row.items() if k in ROW_KEYS - {"env"}}
+                     for row in tomllib.load(f)["row"]]
+    return rows
+
+
 def group_cases(group, where):
     unknown = set(group) - GROUP_KEYS
-    if unknown or not {"suite", "run", "rows"} <= set(group):
+    if unknown or not {"suite", "run"} <= set(group) or not {"rows", "table"} & set(group):
         raise Problem(f"{where}: bad keys {sorted(unknown)} or suite, run, rows missing")
     base = group.get("name", group["suite"])
-    for entry in group["rows"]:
+    for entry in rows_of(group, where):
         keys = {"name": entry} if isinstance(entry, str) else dict(entry)
         if set(keys) - ROW_KEYS:
             raise Problem(f"{where}: bad keys {sorted(set(keys) - ROW_KEYS)} in a row of {base}")
-        merged = {k: v for k, v in group.items() if k in GROUP_KEYS - {"name", "rows"}}
+        merged = {k: v for k, v in group.items() if k in GROUP_KEYS - {"name", "rows", "table"}}
         merged.update(keys)
         cannot = merged.get("cannot", {})
         keep = {k: merged[k] for k in ("wrap", "preload", "env", "timeout", "serial", "needs",
@@ -140,7 +153,7 @@ def group_cases(group, where):
                        Row(cannot=cannot.get(mode), **keep))
 
 
-def check_list(group, paths):
+def check_list(group, where, paths):
     """The rows that a program offers are the rows that are listed: none is forgotten."""
     needs = group.get("needs")
     if not group.get("listed", True) or needs and not glob.glob(paths.expand(needs)):
@@ -150,7 +163,7 @@ def check_list(group, paths):
         return f"{argv[-1]} is not built"
     have = set(subprocess.run(argv + ["--list"], check=True, capture_output=True, text=True,
                               timeout=60).stdout.split())
-    want = {r if isinstance(r, str) else r["name"] for r in group["rows"]}
+    want = {r if isinstance(r, str) else r["name"] for r in rows_of(group, where)}
     if have != want:
         return (f"{argv[-1]}: not in rows.toml: {sorted(have - want)}, "
                 f"not in the program: {sorted(want - have)}")
@@ -165,7 +178,7 @@ def toml_cases(paths, problems):
                 groups = tomllib.load(f)["group"]
             for group in groups:
                 yield from group_cases(group, where)
-                complaint = check_list(group, paths)
+                complaint = check_list(group, where, paths)
                 if complaint:
                     problems.append((group["suite"], complaint))
         except (Problem, KeyError, tomllib.TOMLDecodeError, OSError,

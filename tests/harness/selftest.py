@@ -6,6 +6,7 @@
 
 import os
 import sys
+import tempfile
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -82,6 +83,20 @@ def ways():
     expect(run.run_case(cases["one"], run.Paths("/nonexistent"), "/tmp"), "skip", "too few")
 
 
+def tables():
+    """Rows of a table count as the group's own, and what is for others in it does no harm."""
+    with tempfile.TemporaryDirectory(dir=run.SOURCE, prefix="build-") as folder:
+        with open(os.path.join(folder, "more.toml"), "w", encoding="utf-8") as f:
+            f.write('[[row]]\nname = "b"\nlevel = "quick"\nenv = { A = "theirs" }\nscript = "x"\n')
+        where = os.path.join(os.path.relpath(folder, run.SOURCE), "rows.toml")
+        group = {"suite": "s", "run": ["x"], "rows": ["a"], "table": "more.toml", "level": "full",
+                 "modes": {"quick": ["rseq"]}}
+        seen = {c.name: (c.level, c.row.env) for c in run.group_cases(group, where)}
+    if seen != {"s/a": ("full", {}), "s/b": ("quick", {})}:
+        print(f"got {seen}")
+        sys.exit(1)
+
+
 def reports():
     """Each test that a row tells of is a case, and what went wrong beside them is one."""
     def told(command):
@@ -105,8 +120,8 @@ def reports():
             sys.exit(1)
 
 
-ROWS = {"statuses": statuses, "timeouts": timeouts, "expectations": expectations, "levels": levels, "ways": ways,
-        "reports": reports}
+ROWS = {"statuses": statuses, "timeouts": timeouts, "expectations": expectations, "levels": levels,
+        "ways": ways, "tables": tables, "reports": reports}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:

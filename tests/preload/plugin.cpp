@@ -2,7 +2,9 @@
  * What the dlopen row loads and unloads: a C++ library with static objects, whose constructors and
  * destructors allocate, and thread-local storage, which the loader allocates at a thread's first
  * use. (A thread-local object with a destructor would pin the library until the thread ends.)
+ * The deepbind row hands objects in and out.
  */
+#include <cstdlib>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -12,6 +14,14 @@ static std::vector<std::string> names(100, std::string(100, 'n'));
 static thread_local char mine[5000] = "t";
 
 extern "C" int plugin_work(int n);
+extern "C" char *plugin_exchange(char *old, size_t size);
+
+/* Frees what somebody else has allocated, and the other way round. */
+char *plugin_exchange(char *old, size_t size)
+{
+	free(old);
+	return static_cast<char *>(malloc(size));
+}
 
 int plugin_work(int n)
 {

@@ -507,6 +507,29 @@ static void dlopen_loop(void)
 		join(busy[i], NULL);
 }
 
+/*
+ * With RTLD_DEEPBIND a library would find libc's malloc and free.  The bare name is found by the
+ * search path of this program alone: the loader has to see who asks.
+ */
+static void deepbind(void)
+{
+	void *h = dlopen("libplugin.so", RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+	char *(*exchange)(char *, size_t), *held = NULL;
+
+	CHECK_MSG(h, "dlopen: %s", dlerror());
+	*(void **)&exchange = dlsym(h, "plugin_exchange");
+	CHECK(exchange);
+	for (size_t i = 0; i < 3000; i++) {
+		held = exchange(held, i * i % 60000 + 1);
+		CHECK(held);
+		memset(held, 1, i * i % 60000 + 1);
+		free(held);
+		held = malloc(i * 7 % 5000 + 1);
+	}
+	free(held);
+	CHECK(dlopen("libno-such-library.so", RTLD_NOW) == NULL && dlerror() != NULL);
+}
+
 /* Our own handle closed as often as it was opened, and once more: the library stays. */
 static void close_self(void)
 {
@@ -598,6 +621,7 @@ static const struct row rows[] = {
 	{"realloc-elsewhere", realloc_elsewhere},
 	{"migration-storm", migration_storm},
 	{"dlopen-loop", dlopen_loop},
+	{"deepbind", deepbind},
 	{"close-self", close_self},
 	{"cancel", cancel},
 	{"last-cpu", last_cpu},

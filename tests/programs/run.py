@@ -13,6 +13,7 @@ import languages  # noqa: E402
 import servers  # noqa: E402
 import subject  # noqa: E402
 import system  # noqa: E402
+import table  # noqa: E402
 
 CASES = {}
 for module in (languages, compilers, data, servers, system):
@@ -26,7 +27,12 @@ def main():
     if len(sys.argv) != 2 or sys.argv[1] not in CASES:
         sys.exit("usage: run.py CASE | --list")
     subject.really_under()
-    CASES[sys.argv[1]]()
+    rows = {row["name"]: row for row in table.rows("coded.toml")}
+    case = CASES[sys.argv[1]]
+    if sys.argv[1] in rows:
+        subject.measure(rows[sys.argv[1]], case)
+    else:
+        case()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,10 @@ import subject
 from subject import Server, fail, need
 
 
+# The run directory of a storm is root's: a server that becomes another user has no socket there.
+STAY_ROOT = subject.MODE == "storm" and os.geteuid() == 0
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -170,7 +174,7 @@ def memcached():
         port = free_port()
         argv = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "4", "-m", "256"]
         if os.geteuid() == 0:
-            argv += ["-u", "nobody"]
+            argv += ["-u", "root" if STAY_ROOT else "nobody"]
         with Server(argv, cwd, lambda: accepts(port)) as server:
             check_mapped(server)
             errors = []
@@ -185,7 +189,7 @@ def memcached():
 
 
 NGINX = """
-daemon off; master_process on; worker_processes 2; pid {d}/pid; error_log {d}/error.log;
+{user} daemon off; master_process on; worker_processes 2; pid {d}/pid; error_log {d}/error.log;
 events {{ worker_connections 256; }}
 http {{
     access_log off; client_body_temp_path {d}/b; proxy_temp_path {d}/p; fastcgi_temp_path {d}/f;
@@ -223,8 +227,9 @@ def nginx():
             with open(os.path.join(cwd, "root", f"f{i}"), "wb") as f:
                 f.write(bodies[f"/f{i}"])
         conf = os.path.join(cwd, "nginx.conf")
+        user = "user root;" if STAY_ROOT else ""
         with open(conf, "w", encoding="utf-8") as f:
-            f.write(NGINX.format(d=cwd, port=port))
+            f.write(NGINX.format(d=cwd, port=port, user=user))
         with Server(["nginx", "-c", conf], cwd, lambda: accepts(port)) as server:
             check_mapped(server)
             errors = []

@@ -1,7 +1,8 @@
 """Runs a real program twice, without the library and under it, and compares.
 
 The runner hands the environment that makes a program run under the library in SUBJECT_ENV; a case
-of this folder itself runs without it.
+of this folder itself runs without it. In the mode `storm` nodes leave and return in every process that
+runs under the library, and a case fails where they did so in none.
 """
 
 import json
@@ -12,6 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import table
+from storm import Storm
 
 SUBJECT_ENV = json.loads(os.environ.get("SUBJECT_ENV", "{}"))
 MODE = os.environ.get("SUBJECT_MODE", "none")
@@ -92,6 +96,39 @@ def both(argv, stdin=b"", env=None, timeout=300, stderr=True, status=0):
     compare(f"stdout of {argv}", out[0][0], out[1][0])
     compare(f"stderr of {argv}", out[0][1], out[1][1])
     return out[1][0]
+
+
+def record(row, counts, seconds):
+    """For the table in docs/programs.md: what was run and how often its nodes left and returned."""
+    if os.environ.get("PROGRAMS_RECORD"):
+        path = os.path.join(os.environ["PROGRAMS_RECORD"], f"{row['name']}.{MODE}.json")
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump({"versions": table.versions(row["packages"]), "seconds": seconds,
+                       **(vars(counts) if counts else {})}, f)
+
+
+def measure(row, case):
+    """Runs the case, under a storm where the mode asks for one."""
+    start = time.monotonic()
+    if MODE != "storm":
+        case()
+        record(row, None, time.monotonic() - start)
+        return
+    hotplugctl = os.path.join(os.environ["TEST_BUILD"], "tools", "hotplugctl")
+    with tempfile.TemporaryDirectory(prefix="slabnode-storm-") as rundir:
+        os.environ["SLABNODE_RUNDIR"] = rundir
+        with Storm(hotplugctl, rundir, seed=sum(row["name"].encode())) as storm:
+            case()
+    if storm.defects:
+        fail(f"{len(storm.defects)} defects in the storm:\n" + "\n".join(storm.defects))
+    seen = sorted(storm.counts)
+    counts = storm.counts[row["program"]] if "program" in row else storm.total()
+    if not counts.away or not counts.back:
+        fail(f"no node left and returned in {row.get('program', 'any program')}; there was a storm in: "
+             + " ".join(seen))
+    print(f"{counts.processes} processes, {counts.away} times a node left, "
+          f"{counts.back} times one returned")
+    record(row, counts, time.monotonic() - start)
 
 
 class Server:

@@ -41,6 +41,30 @@ def no_thread():
         fail("descriptors that are not the program's", out)
 
 
+CAPABILITIES = """
+import ctypes, os, time
+prctl = ctypes.CDLL(None).prctl
+PR_CAP_AMBIENT, IS_SET, CLEAR_ALL = 47, 1, 4
+def threads(wanted):
+    end = time.monotonic() + 10
+    while len(os.listdir("/proc/self/task")) != wanted and time.monotonic() < end:
+        time.sleep(0.02)
+    return len(os.listdir("/proc/self/task"))
+print(threads(3), prctl(PR_CAP_AMBIENT, IS_SET, 0, 0, 0), end=" ")
+time.sleep(0.2)
+print(threads(3), prctl(PR_CAP_AMBIENT, CLEAR_ALL, 0, 0, 0), threads(1))
+"""
+
+
+def capabilities():
+    """Asking for capabilities, as libcap-ng does when it is loaded, leaves the control thread."""
+    if not subject.SUBJECT_ENV:
+        skip("there is no library in this mode")
+    out = run(["/usr/bin/python3", "-c", CAPABILITIES], True, env={"SLABNODE_CONTROL": "on"}).stdout
+    if out != b"3 0 3 0 1\n":
+        fail("threads before, after asking, and after clearing: expected 3 0 3 0 1", out)
+
+
 def seccomp_man():
     """Programs that install a strict filter on themselves."""
     for argv in (["man", "-P", "cat", "ls"], ["file", "/bin/bash"]):
@@ -141,4 +165,4 @@ def secure():
 
 CASES = {"unshare": unshare, "small-tools": small_tools, "no-thread": no_thread,
          "seccomp": seccomp_man, "valgrind": valgrind, "gdb": gdb, "strace": strace,
-         "secure": secure}
+         "secure": secure, "capabilities": capabilities}

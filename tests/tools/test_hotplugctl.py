@@ -597,6 +597,12 @@ class Storm(MockCase):
         self.assertGreaterEqual(report["changes"], 150)
         self.assertLess(report["changes"], 200)
 
+    def test_through_a_socket_that_was_named(self):
+        pid = self.start().pid
+        report = self.expect_json(0, "-s", self.rundir / f"{pid}.sock", "storm", "--seed", "7",
+                                  "--requests", "20", "--rate", "0")
+        self.assertEqual(report["failures"], [])
+
     def test_needs_two_nodes(self):
         pid = self.start("nodes=1").pid
         done = self.expect(4, "-p", pid, "storm")

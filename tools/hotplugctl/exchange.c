@@ -95,7 +95,7 @@ static void open_session(struct session *session)
 	session->done = false;
 	session->started = now_ms();
 	session->deadline = session->started + HELLO_TIMEOUT_MS;
-	session->fd = process->pid ? connect_process(process) : connect_path(process);
+	session->fd = process->named ? connect_path(process) : connect_process(process);
 	if (session->fd < 0)
 		fail_session(session, process->error, process->problem);
 }

@@ -10,11 +10,12 @@
 #include <sys/types.h>
 
 struct process {
-	pid_t pid;	   /* as we see it; 0 for a socket that was named by its path */
+	pid_t pid;	   /* as we see it; 0 until it is known, where a socket was named */
 	pid_t inner_pid;   /* in its own pid namespace: the socket's name */
 	uid_t inner_uid;   /* in its own user namespace: part of the default run directory */
 	char *command;	   /* "" until known */
 	char *socket;	   /* where its socket was found or looked for, as it sees the path */
+	bool named;	   /* the operator named the socket: each connection is to that path */
 	const char *error; /* why it cannot be asked: an errno name, or NULL */
 	char *problem;	   /* the same in words */
 };

@@ -137,6 +137,7 @@ static int select_processes(struct context *context, struct process_list *list)
 		return select_pid(context, list);
 	if (set->socket) {
 		add_process(list, (struct process){.socket = copy_text(set->socket),
+						   .named = true,
 						   .command = copy_text("")});
 		return EXIT_DONE;
 	}
