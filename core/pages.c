@@ -16,6 +16,7 @@
 #include "hardened.h"
 #include "probe.h"
 #include "release.h"
+#include "sitemap.h"
 
 #include <sys/mman.h>
 
@@ -664,6 +665,7 @@ size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 			continue;
 		}
 		mprotect(segment, opened, PROT_NONE);
+		sn_sitemap_forget(segment);
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		sn_depopulate(node, segment, header);
 		sn_segments_release(node, segment, 1);

@@ -4,8 +4,8 @@
  *	maps[number of a segment] --> 16 bits for each 16 bytes of it, built when first needed
  *
  * An entry is written by whoever has the object in hand, before it is handed out and before it is
- * given back: no lock.  A map stays when its segment goes, for the next one at its place.  Of a map
- * only the pages are resident that stand for objects, one for 32 KiB of heap.
+ * given back: no lock.  A map stays when its segment goes, for the next one at its place, and loses
+ *its pages.  Of a map only the pages are resident that stood for objects, one for 32 KiB of heap.
  */
 #include "sitemap.h"
 
@@ -68,6 +68,14 @@ uint16_t sn_sitemap_get(const void *p)
 	uint16_t *map = atomic_load_explicit(map_slot(p), memory_order_acquire);
 
 	return map == NULL ? 0 : sn_counter_read(*entry_of(map, p));
+}
+
+void sn_sitemap_forget(const void *segment)
+{
+	uint16_t *map = maps == NULL ? NULL : atomic_load(map_slot(segment));
+
+	if (map != NULL)
+		sn_discard_memory(map, MAP_ENTRIES * sizeof(*map));
 }
 
 /* 0: it was freed meanwhile. */

@@ -21,6 +21,7 @@
 #include "rebind.h"
 #include "release.h"
 #include "remap.h"
+#include "sitemap.h"
 #include "spare.h"
 
 #include <string.h>
@@ -411,6 +412,7 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 	if (done) {
 		sn_discard_memory(span, header);
 		mprotect(span, header, PROT_NONE);
+		sn_sitemap_forget(span);
 	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	if (done) {
