@@ -62,16 +62,20 @@ static _Noreturn void end_line(char *line, size_t used, const void *ptr)
 
 SN_COLD void sn_fatal(const char *what, const void *ptr)
 {
-	sn_fatal_call(what, "", "", ptr);
+	char line[ROOM + 1];
+	size_t used = put(line, 0, ROOM, "slabnode: ");
+
+	used = put(line, used, ROOM, what);
+	end_line(line, used, ptr);
 }
 
-SN_COLD void sn_fatal_call(const char *call, const char *joint, const char *what, const void *ptr)
+SN_COLD void sn_fatal_call(const char *call, const char *what, const void *ptr)
 {
 	char line[ROOM + 1];
 	size_t used = put(line, 0, ROOM, "slabnode: ");
 
 	used = put(line, used, ROOM, call);
-	used = put(line, used, ROOM, joint);
+	used = put(line, used, ROOM, " ");
 	used = put(line, used, ROOM, what);
 	end_line(line, used, ptr);
 }

@@ -27,9 +27,9 @@ static bool in_metadata(const void *p)
 static const char *outside(const void *p)
 {
 	if (in_metadata(p))
-		return "a pointer into the allocator's own memory";
-	return sn_in_range((uintptr_t)p) ? "memory that is not allocated"
-					 : "a pointer that is not from this allocator";
+		return "of a pointer into the allocator's own memory";
+	return sn_in_range((uintptr_t)p) ? "of memory that is not allocated"
+					 : "of a pointer that is not from this allocator";
 }
 
 /* NULL: it was an object or a block, and is free. */
@@ -39,10 +39,10 @@ static const char *in_span(const struct sn_segment *span, const void *p)
 			((size_t)span->info.block_first << SN_PAGE_SHIFT);
 
 	if ((const char *)p - (const char *)span < (ptrdiff_t)SN_HEADER_PAGES << SN_PAGE_SHIFT)
-		return "a pointer into the allocator's own memory";
+		return "of a pointer into the allocator's own memory";
 	if (offset < span->info.block_pages << SN_PAGE_SHIFT)
-		return "a pointer into the middle of a block";
-	return offset == 0 ? NULL : "memory that is not allocated";
+		return "of a pointer into the middle of a block";
+	return offset == 0 ? NULL : "of memory that is not allocated";
 }
 
 /* The run that a page lies in, found from the first one on; NULL: behind them all. */
@@ -71,11 +71,11 @@ static const char *in_free_page(struct sn_page *page, const void *p)
 		offset += (size_t)page->hint << SN_PAGE_SHIFT;
 		return offset % sn_caches[page->cache].size == 0
 			       ? NULL
-			       : "a pointer into the middle of an object";
+			       : "of a pointer into the middle of an object";
 	case SN_LIST_BLOCK_GONE:
-		return offset == sn_block_offset(page) ? NULL : "memory that is not allocated";
+		return offset == sn_block_offset(page) ? NULL : "of memory that is not allocated";
 	}
-	return "memory that is not allocated";
+	return "of memory that is not allocated";
 }
 
 static const char *in_segment(struct sn_segment *segment, const void *p)
@@ -84,15 +84,15 @@ static const char *in_segment(struct sn_segment *segment, const void *p)
 	struct sn_page *run;
 
 	if (number < SN_HEADER_PAGES)
-		return "a pointer into the allocator's own memory";
+		return "of a pointer into the allocator's own memory";
 	if (sn_counter_read(segment->page_cache[number]) != 0)
-		return sn_slab_is_object(p) ? NULL : "a pointer into the middle of an object";
+		return sn_slab_is_object(p) ? NULL : "of a pointer into the middle of an object";
 	run = run_of(segment, number);
 	if (run == NULL)
-		return "memory that is not allocated";
+		return "of memory that is not allocated";
 	if (sn_counter_read(run->kind) == SN_PAGE_BLOCK)
-		return run->fixed & SN_RUN_OBJECT ? "a pointer into the middle of an object"
-						  : "a pointer into the middle of a block";
+		return run->fixed & SN_RUN_OBJECT ? "of a pointer into the middle of an object"
+						  : "of a pointer into the middle of a block";
 	return in_free_page(sn_page_of(p), p);
 }
 
@@ -108,8 +108,8 @@ SN_COLD void sn_misuse(const char *call, const void *p)
 		what = span != NULL ? in_span(span, p) : in_segment(sn_segment_of(p), p);
 	}
 	if (what != NULL)
-		sn_fatal_call(call, " of ", what, p);
+		sn_fatal_call(call, what, p);
 	if (strcmp(call, "free") == 0)
 		sn_fatal("double free", p);
-	sn_fatal_call(call, " of ", "freed memory", p);
+	sn_fatal_call(call, "of freed memory", p);
 }

@@ -204,7 +204,7 @@ void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p)
 	uint64_t *word = map_word(slab, i / 64), bit = (uint64_t)1 << i % 64;
 
 	if (sn_unlikely((size_t)i * cache->size != offset || i >= slab->nr_objects))
-		sn_fatal("free of a pointer into the middle of an object", p);
+		sn_fatal_call("free", "of a pointer into the middle of an object", p);
 	if (sn_unlikely(*word & bit))
 		sn_fatal("double free", p);
 	*word |= bit;

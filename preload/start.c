@@ -281,7 +281,7 @@ static void start_core(void)
 
 	if (config.sample > 0)
 		sn_stack_start();
-	if (config.hardened > 0)
+	if (config.hardened > 1)
 		config.seed = random_seed();
 	sn_count_cpus(&config);
 	sn_alien_enabled = sn_options.alien_off == 0;
