@@ -7,8 +7,11 @@
 #include "alien.h"
 #include "biased.h"
 #include "core.h"
+#include "guarded.h"
+#include "hardened.h"
 #include "large.h"
 #include "lifecycle.h"
+#include "misuse.h"
 #include "probe.h"
 #include "sites.h"
 #include "slab.h"
@@ -192,14 +195,17 @@ static void *refill(struct sn_thread *self, unsigned int cache)
 	return objects[0];
 }
 
-/* Hardened: one object from a slab, past every store. */
+/* Hardened: one object from a slab, past every store, or one with pages of its own. */
 static SN_COLD void *direct_alloc(struct sn_thread *self, unsigned int cache)
 {
 	unsigned int home = sn_thread_home(self);
-	void *object = NULL;
+	void *object = sn_guarded_alloc(home, cache);
 
-	if (refill_any(home, cache, &object, 1) == 0)
-		return NULL;
+	if (object == NULL) {
+		if (refill_any(home, sn_hardened_cache(cache), &object, 1) == 0)
+			return NULL;
+		sn_hardened_taken(object, sn_hardened_cache(cache));
+	}
 	count_placement(home, sn_segmap_entry(object), 1);
 	if (sn_slow_hook != NULL)
 		sn_slow_hook(sn_caches[cache].size);
@@ -332,6 +338,7 @@ void *sn_alloc_cache_node(unsigned int cache, unsigned int node)
 {
 	void *object = NULL;
 
+	cache = sn_hardened_cache(cache);
 	for (;;) {
 		uint32_t seq = sn_node_usable_seq();
 
@@ -343,6 +350,8 @@ void *sn_alloc_cache_node(unsigned int cache, unsigned int node)
 		errno = sn_node_usable(sn_nodes[node]) ? ENOMEM : EBUSY;
 		return NULL;
 	}
+	if (sn_unlikely(sn_hardened > 0))
+		sn_hardened_taken(object, cache);
 	if (sn_unlikely(sn_sites_on))
 		sn_sites_alloc(object, sn_caches[cache].size);
 	return object;
@@ -377,22 +386,13 @@ static bool accepted_here(const struct sn_thread *self, unsigned int home)
 	return table->node == sn_node_standin(home);
 }
 
-/* Hardened: back to its slab, which notices what is not an allocated object's start.  Objects of
- * caches with a constructor keep their contents. */
-static SN_COLD void direct_free(void *p, struct sn_node *node, unsigned int cache)
-{
-	if (sn_hardened > 1 && sn_caches[cache].ctor == NULL && sn_slab_is_object(p))
-		memset(p, 0, sn_caches[cache].size);
-	sn_cache_free_block(node, cache, &p, 1);
-}
-
 static void free_object(struct sn_thread *self, void *p, unsigned int home, unsigned int cache)
 {
 	struct sn_node *node = sn_nodes[home];
 	unsigned int here;
 
 	if (sn_unlikely(sn_hardened > 0)) {
-		direct_free(p, node, cache);
+		sn_cache_free_checked(node, cache, p);
 		return;
 	}
 	if (home != SN_NODE_INTERNAL && self->internal == 0 && sn_thread_setup(self)) {
@@ -415,16 +415,6 @@ static void free_object(struct sn_thread *self, void *p, unsigned int home, unsi
 	sn_cache_flush(node, cache, &p, 1);
 }
 
-/* The cache of the slab that p lies in; 0: in no slab. */
-static unsigned int cache_of(const void *p, unsigned int entry)
-{
-	size_t number = sn_page_number(p);
-
-	if (entry & SN_SEG_CONTINUED || number < SN_HEADER_PAGES)
-		return 0;
-	return sn_counter_read(sn_segment_of(p)->page_cache[number]);
-}
-
 static SN_NOINLINE void free_any(void *p)
 {
 	unsigned int home, cache;
@@ -433,10 +423,10 @@ static SN_NOINLINE void free_any(void *p)
 		return;
 	home = sn_segmap_entry(p);
 	if (sn_unlikely(home == SN_NODE_NONE))
-		sn_fatal("free of a pointer that is not from this allocator", p);
+		sn_misuse("free", p);
 	if (sn_unlikely(sn_sites_on))
 		sn_sites_free(p);
-	cache = cache_of(p, home);
+	cache = sn_cache_of(p, home);
 	if (cache != 0)
 		free_object(&sn_self, p, home, cache);
 	else
@@ -453,6 +443,42 @@ SN_NOINLINE void sn_free_slow(void *p)
 			return;
 	}
 	free_any(p);
+}
+
+/* The usable size of an object or block, which is looked up from level 1 on. */
+static size_t live_size(const char *call, const void *p)
+{
+	unsigned int home = sn_segmap_entry(p), cache;
+
+	if (sn_unlikely(home == SN_NODE_NONE))
+		sn_misuse(call, p);
+	cache = sn_cache_of(p, home);
+	if (cache == 0)
+		return sn_large_size(call, p);
+	if (sn_unlikely(sn_hardened > 0))
+		sn_hardened_check(call, p, home, cache);
+	return sn_caches[cache].size;
+}
+
+SN_NOINLINE void sn_free_new_slow(const char *call, void *p, size_t size, size_t align)
+{
+	if (sn_unlikely(sn_hardened > 0) && p != NULL)
+		sn_hardened_check_new(call, p, live_size("free", p), size, align);
+	sn_free_slow(p);
+}
+
+SN_NOINLINE void sn_free_aligned_slow(void *p, size_t align)
+{
+	if (sn_unlikely(sn_hardened > 0))
+		sn_hardened_check_align("delete", p, align);
+	sn_free_slow(p);
+}
+
+SN_NOINLINE void sn_free_sized_slow(void *p, size_t size)
+{
+	if (sn_unlikely(sn_hardened > 0) && p != NULL)
+		sn_hardened_check_fit("free_sized", p, live_size("free", p), size);
+	sn_free_slow(p);
 }
 
 /* --- the rest of the family -------------------------------------------------------------- */
@@ -474,14 +500,7 @@ unsigned int sn_home_of(const void *p)
 
 size_t sn_usable_size(const void *p)
 {
-	unsigned int home = sn_segmap_entry(p), cache;
-
-	if (p == NULL)
-		return 0;
-	if (sn_unlikely(home == SN_NODE_NONE))
-		sn_fatal("pointer that is not from this allocator", p);
-	cache = cache_of(p, home);
-	return cache != 0 ? sn_caches[cache].size : sn_large_size(p);
+	return p == NULL ? 0 : live_size("malloc_usable_size", p);
 }
 
 /* A block that stays keeps its sample, one that has moved is a new allocation. */
@@ -493,7 +512,7 @@ static SN_COLD void *resize_sampled(void *p, size_t have, size_t size)
 	if (q == NULL)
 		sn_sites_put_back(p, have, sample);
 	else if (q == p)
-		sn_sites_put_back(p, sn_large_size(p), sample);
+		sn_sites_put_back(p, sn_large_size("realloc", p), sample);
 	else
 		sample_large(q, size);
 	return q;
@@ -501,7 +520,7 @@ static SN_COLD void *resize_sampled(void *p, size_t have, size_t size)
 
 SN_NOINLINE void *sn_realloc_slow(void *p, size_t size)
 {
-	size_t have = sn_usable_size(p);
+	size_t have = live_size("realloc", p);
 	void *q;
 
 	if (sn_fits_in_place(have, size))

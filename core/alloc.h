@@ -71,19 +71,67 @@ SN_INLINE size_t sn_aligned_size(size_t align, size_t size)
 	return sn_align_up(sn_max(size, (size_t)1), align);
 }
 
+SN_INLINE size_t sn_segment_number(const void *p)
+{
+	return ((uintptr_t)p - sn_counter_read(sn_window)) >> SN_SEG_SHIFT;
+}
+
+/* Behind the gate. */
+SN_INLINE void sn_free_numbered(void *p, size_t number)
+{
+	size_t home = atomic_load_explicit(&sn_segmap[number], memory_order_relaxed);
+
+	if (sn_unlikely(!sn_rseq_push(sn_self.fast, sn_standin, home, sn_segment_of(p)->page_cache,
+				      sn_page_number(p), p)))
+		sn_free_slow(p);
+}
+
 /* p may be NULL. errno is kept. */
 SN_INLINE void sn_free(void *p)
 {
-	size_t number = ((uintptr_t)p - sn_counter_read(sn_window)) >> SN_SEG_SHIFT;
-	size_t home;
+	size_t number = sn_segment_number(p);
 
-	if (sn_likely(number < sn_self.gate_free)) {
-		home = atomic_load_explicit(&sn_segmap[number], memory_order_relaxed);
-		if (sn_likely(sn_rseq_push(sn_self.fast, sn_standin, home,
-					   sn_segment_of(p)->page_cache, sn_page_number(p), p)))
-			return;
-	}
-	sn_free_slow(p);
+	if (sn_likely(number < sn_self.gate_free))
+		sn_free_numbered(p, number);
+	else
+		sn_free_slow(p);
+}
+
+/* Calls that say what they free.  In hardened levels, where the gate is shut, that is compared with
+ * what is there: what operator new gave for this size and alignment (0: not said) ... */
+void sn_free_new_slow(const char *call, void *p, size_t size, size_t align);
+SN_INLINE void sn_free_new(const char *call, void *p, size_t size, size_t align)
+{
+	size_t number = sn_segment_number(p);
+
+	if (sn_likely(number < sn_self.gate_free))
+		sn_free_numbered(p, number);
+	else
+		sn_free_new_slow(call, p, size, align);
+}
+
+/* ... or a place where an aligned object may begin ... */
+void sn_free_aligned_slow(void *p, size_t align);
+SN_INLINE void sn_free_aligned(void *p, size_t align)
+{
+	size_t number = sn_segment_number(p);
+
+	if (sn_likely(number < sn_self.gate_free))
+		sn_free_numbered(p, number);
+	else
+		sn_free_aligned_slow(p, align);
+}
+
+/* ... or what malloc and realloc left at this size. */
+void sn_free_sized_slow(void *p, size_t size);
+SN_INLINE void sn_free_sized(void *p, size_t size)
+{
+	size_t number = sn_segment_number(p);
+
+	if (sn_likely(number < sn_self.gate_free))
+		sn_free_numbered(p, number);
+	else
+		sn_free_sized_slow(p, size);
 }
 
 /* Where the fast path of calloc failed. */
@@ -107,8 +155,11 @@ SN_INLINE bool sn_fits_in_place(size_t have, size_t size)
 
 SN_INLINE void *sn_realloc(void *p, size_t size)
 {
-	unsigned int home = sn_segmap_entry(p), cache;
+	size_t number = sn_segment_number(p);
+	unsigned int home = SN_NODE_NONE, cache;
 
+	if (sn_likely(number < sn_self.gate_free))
+		home = atomic_load_explicit(&sn_segmap[number], memory_order_relaxed);
 	if (sn_likely(home != SN_NODE_NONE && home < SN_SEG_CONTINUED)) {
 		cache = sn_counter_read(sn_segment_of(p)->page_cache[sn_page_number(p)]);
 		if (sn_likely(cache != 0) &&

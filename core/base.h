@@ -88,6 +88,10 @@ static inline size_t sn_pages_for(size_t bytes)
  * allocation, no locks, no stdio.  Async-signal-safe.
  */
 _Noreturn void sn_fatal(const char *what, const void *ptr);
+/* The same with "CALL WHAT", and "CALL with WHAT GIVEN, the object has HAVE". */
+_Noreturn void sn_fatal_call(const char *call, const char *what, const void *ptr);
+_Noreturn void sn_fatal_mismatch(const char *call, const char *what, size_t given, size_t have,
+				 const void *ptr);
 /* Where the line goes; NULL: descriptor 2. */
 extern int (*sn_fatal_descriptor)(void);
 

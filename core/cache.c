@@ -18,10 +18,12 @@
 
 #include "alien.h"
 #include "fault.h"
+#include "hardened.h"
 #include "meta.h"
 #include "movable.h"
 #include "pages.h"
 #include "probe.h"
+#include "quarantine.h"
 #include "slab.h"
 #include "table.h"
 
@@ -82,7 +84,8 @@ static unsigned int take_locked(struct sn_cache_node *cn, const struct sn_cache 
 	struct sn_array *shared = cn->shared;
 	unsigned int n = 0;
 
-	if (shared != NULL && shared->avail > 0) {
+	/* What waits there from level 2 on is in quarantine. */
+	if (shared != NULL && shared->avail > 0 && sn_hardened < 2) {
 		n = sn_min(want, shared->avail);
 		sn_counter_sub(shared->avail, n);
 		memcpy(objects, &shared->entry[shared->avail], n * sizeof(*objects));
@@ -217,6 +220,39 @@ static void put_objects(struct sn_node *node, unsigned int index, void **objects
 		sn_node_freed(node);
 }
 
+/* Where an object waits when it is freed from level 2 on; else it goes straight to its slab. */
+static bool has_quarantine(const struct sn_node *node, const struct sn_cache_node *cn)
+	SN_REQUIRES(&cn->list_lock)
+{
+	return sn_hardened > 1 && node->index != SN_NODE_INTERNAL && sn_node_in_service(node) &&
+	       !(SN_HOTPLUG && cn->vacating);
+}
+
+void sn_cache_free_checked(struct sn_node *node, unsigned int index, void *p)
+{
+	const struct sn_cache *cache = &sn_caches[index];
+	struct sn_cache_node *cn = sn_cache_node(node, index);
+	struct empty_slabs empty = {NULL};
+	bool online;
+
+	sn_lock_acquire(&cn->list_lock, SN_RANK_LIST);
+	mark_active(cn);
+	online = sn_node_in_service(node);
+	sn_slab_check("free", p, node->index, index);
+	if (sn_hardened > 1 && cache->ctor == NULL) /* constructed objects keep their contents */
+		memset(p, 0, cache->size);
+	if (has_quarantine(node, cn) && shared_of(cn, cache) != NULL)
+		p = sn_quarantine_object(cn, cache, p);
+	if (p != NULL) {
+		put_slabs(cn, cache, &p, 1);
+		collect_empty(cn, &empty, online ? FREE_SLABS_KEPT : 0);
+	}
+	sn_lock_release(&cn->list_lock, SN_RANK_LIST);
+	destroy_empty(&empty);
+	if (sn_unlikely(!online))
+		sn_node_freed(node);
+}
+
 void sn_cache_flush(struct sn_node *node, unsigned int cache, void **objects, unsigned int n)
 {
 	put_objects(node, cache, objects, n, true);
@@ -253,6 +289,7 @@ unsigned int sn_cache_drain_shared(struct sn_node *node, unsigned int index)
 			n = sn_min(cn->shared->avail, (uint32_t)SN_BATCH_MAX);
 			sn_counter_sub(cn->shared->avail, n);
 			memcpy(batch, &cn->shared->entry[cn->shared->avail], n * sizeof(*batch));
+			sn_quarantine_leave(&sn_caches[index], batch, n);
 			put_slabs(cn, &sn_caches[index], batch, n);
 			collect_empty(cn, &empty, FREE_SLABS_KEPT);
 		}
@@ -374,7 +411,7 @@ int sn_cache_create(const char *name, size_t size, size_t align, void (*ctor)(vo
 		align = 16;
 	if (size == 0 || size > SN_CLASS_MAX || (align & (align - 1)) != 0 || align > SN_PAGE_SIZE)
 		return -EINVAL;
-	size = sn_align_up(size, sn_max(align, (size_t)16));
+	size = sn_align_up(size, sn_max(align, (size_t)(sn_hardened > 1 ? 32 : 16)));
 	if (size > SN_CLASS_MAX)
 		return -EINVAL;
 	error = sn_fault(SN_FAULT_CACHE_CREATE);

@@ -107,6 +107,10 @@ unsigned int sn_cache_refill(struct sn_node *node, unsigned int cache, void **ob
 void sn_cache_flush(struct sn_node *node, unsigned int cache, void **objects, unsigned int n);
 /* Straight to the slabs, whatever the node's state. Same as flush else. */
 void sn_cache_free_block(struct sn_node *node, unsigned int cache, void **objects, unsigned int n);
+/* Hardened levels: one object, whatever the program says that it is; into quarantine from level 2
+ * on.
+ */
+void sn_cache_free_checked(struct sn_node *node, unsigned int cache, void *p);
 /* A batch of one cache, of any homes: each to its home's store, or slab. No lock held but
  * sn_batch_lock. */
 void sn_cache_give_back(unsigned int cache, void **objects, unsigned int n, bool to_slabs);

@@ -5,12 +5,12 @@
 
 #include "biased.h"
 #include "cache.h"
+#include "hardened.h"
 #include "rseq.h"
 #include "sites.h"
 #include "stats.h"
 #include "table.h"
 
-unsigned int sn_hardened;
 void (*sn_slow_hook)(size_t bytes);
 int (*sn_fault_hook)(enum sn_fault_point point);
 void (*sn_ageing_hook)(void);
@@ -45,7 +45,7 @@ bool sn_core_start(const struct sn_core_config *config)
 {
 	unsigned int nr_cpus = config->nr_cpus;
 
-	sn_hardened = config->hardened;
+	sn_hardened_start(config->hardened, config->seed);
 	if (config->sample > 0)
 		sn_sites_start(config->sample);
 	if (config->locked) {

@@ -14,15 +14,9 @@
 void sn_core_early(void);
 bool sn_core_started(void);
 
-/*
- * How much is checked.  1: no array caches and no stores, every object comes from its slab's free
- * map and goes back there, so that every double and invalid free is noticed.  2: freed objects are
- * cleared, too.
- */
-extern unsigned int sn_hardened;
-
 struct sn_core_config {
-	unsigned int hardened;	   /* 0 to 2 */
+	unsigned int hardened;	   /* 0 to 3, see hardened.h */
+	uint64_t seed;		   /* what is random in these levels */
 	uint64_t sample;	   /* mean bytes between sampled objects, 0: none */
 	bool locked;		   /* do not use restartable sequences */
 	const char *locked_reason; /* shown in status when locked */

@@ -9,6 +9,7 @@
 
 #include "alien.h"
 #include "large.h"
+#include "quarantine.h"
 #include "table.h"
 
 #include <string.h>
@@ -119,7 +120,8 @@ uint64_t sn_drain_release(struct sn_node *node, struct sn_pace *pace)
 	if (sn_node_in_service(node))
 		sn_pages_restore(node);
 	sn_pages_unfix(node);
-	bytes = sn_pages_purge(node, SN_ALL_PAGES, pace);
+	bytes = sn_quarantine_release(node);
+	bytes += sn_pages_purge(node, SN_ALL_PAGES, pace);
 	bytes += sn_spans_purge(node, SN_ALL_PAGES, pace);
 	sn_segments_trim(node, pace);
 	return bytes;

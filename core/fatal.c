@@ -31,19 +31,67 @@ static size_t put_hex(char *line, size_t used, size_t size, uintptr_t value)
 	return put(line, used, size, digits + i);
 }
 
-SN_COLD void sn_fatal(const char *what, const void *ptr)
+static size_t put_number(char *line, size_t used, size_t size, size_t value)
 {
-	char line[256];
-	size_t used = put(line, 0, sizeof(line) - 1, "slabnode: ");
+	char digits[24];
+	size_t i = sizeof(digits) - 1;
 
-	used = put(line, used, sizeof(line) - 1, what);
+	digits[i] = '\0';
+	do {
+		digits[--i] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value != 0);
+	return put(line, used, size, digits + i);
+}
+
+/* Room in a line for all but its end. */
+#define ROOM (size_t)255
+
+static _Noreturn void end_line(char *line, size_t used, const void *ptr)
+{
 	if (ptr != NULL) {
-		used = put(line, used, sizeof(line) - 1, ": ");
-		used = put_hex(line, used, sizeof(line) - 1, (uintptr_t)ptr);
+		used = put(line, used, ROOM, ": ");
+		used = put_hex(line, used, ROOM, (uintptr_t)ptr);
 	}
 	line[used++] = '\n';
 	if (write(sn_fatal_descriptor == NULL ? STDERR_FILENO : sn_fatal_descriptor(), line, used) <
 	    0)
 		line[0] = '\0'; /* nothing else can be done */
 	abort();
+}
+
+SN_COLD void sn_fatal(const char *what, const void *ptr)
+{
+	char line[ROOM + 1];
+	size_t used = put(line, 0, ROOM, "slabnode: ");
+
+	used = put(line, used, ROOM, what);
+	end_line(line, used, ptr);
+}
+
+SN_COLD void sn_fatal_call(const char *call, const char *what, const void *ptr)
+{
+	char line[ROOM + 1];
+	size_t used = put(line, 0, ROOM, "slabnode: ");
+
+	used = put(line, used, ROOM, call);
+	used = put(line, used, ROOM, " ");
+	used = put(line, used, ROOM, what);
+	end_line(line, used, ptr);
+}
+
+SN_COLD void sn_fatal_mismatch(const char *call, const char *what, size_t given, size_t have,
+			       const void *ptr)
+{
+	char line[ROOM + 1];
+	size_t used = put(line, 0, ROOM, "slabnode: ");
+
+	used = put(line, used, ROOM, call);
+	used = put(line, used, ROOM, " with ");
+	used = put(line, used, ROOM, what);
+	used = put(line, used, ROOM, " ");
+	used = put_number(line, used, ROOM, given);
+	used = put(line, used, ROOM, ", the object has ");
+	used = put_number(line, used, ROOM, have);
+	end_line(line, used, ptr);
 }

@@ -7,23 +7,44 @@
 #include "large.h"
 
 #include "core.h"
+#include "guard.h"
+#include "guarded.h"
+#include "misuse.h"
 #include "probe.h"
+#include "quarantine.h"
 
 #include <string.h>
 
-/* A block in hand. */
-static void *block_alloc(struct sn_node *node, size_t npages, size_t align, size_t unwanted,
+/* What counts as the block's: but for a closed page behind it. */
+static size_t run_pages(const struct sn_page *run)
+{
+	return run->npages - ((run->fixed & SN_RUN_GUARDED) != 0);
+}
+
+/* A run in hand becomes a block that begins `offset` bytes behind its start. */
+static void *run_block(struct sn_page *run, size_t offset)
+{
+	sn_counter_set(run->hint, (uint16_t)(offset >> 4));
+	__atomic_store_n(&run->kind, SN_PAGE_BLOCK, __ATOMIC_RELEASE);
+	return sn_page_address(run) + offset;
+}
+
+/* A block in hand; *npages becomes what counts as its. */
+static void *block_alloc(struct sn_node *node, size_t *npages, size_t align, size_t unwanted,
 			 bool *zeroed)
 {
+	size_t want = *npages + sn_run_tail;
 	struct sn_page *run;
 
-	if (npages > SN_RUN_MAX_PAGES || npages + align - 1 > SN_RUN_MAX_PAGES)
-		return sn_span_alloc(node, npages, align, unwanted, zeroed);
-	run = sn_run_alloc(node, npages, align, zeroed);
+	if (want > SN_RUN_MAX_PAGES || want + align - 1 > SN_RUN_MAX_PAGES)
+		return sn_span_alloc(node, *npages, align, unwanted, zeroed);
+	run = sn_run_alloc(node, want, align, zeroed);
 	if (run == NULL)
 		return NULL;
-	__atomic_store_n(&run->kind, SN_PAGE_BLOCK, __ATOMIC_RELEASE);
-	return sn_page_address(run);
+	if (sn_run_tail > 0)
+		sn_guard_run(run);
+	*npages = run_pages(run);
+	return run_block(run, 0);
 }
 
 /* The first `unwanted` pages are about to be replaced. */
@@ -32,10 +53,10 @@ static void *large_alloc(struct sn_node *node, size_t size, size_t align, size_t
 {
 	size_t npages = sn_pages_for(sn_max(size, (size_t)1)), align_pages = align >> SN_PAGE_SHIFT;
 	bool zeroed = zero;
-	void *p = block_alloc(node, npages, align_pages, unwanted, &zeroed);
+	void *p = block_alloc(node, &npages, align_pages, unwanted, &zeroed);
 
 	if (p == NULL) /* the system may be short of something for a moment */
-		p = block_alloc(node, npages, align_pages, unwanted, &zeroed);
+		p = block_alloc(node, &npages, align_pages, unwanted, &zeroed);
 	if (p == NULL)
 		return NULL;
 	sn_large_count(node, npages, true);
@@ -51,7 +72,29 @@ void *sn_large_alloc(struct sn_node *node, size_t size, size_t align, bool zero)
 	return large_alloc(node, size, align, 0, zero);
 }
 
-/* The run whose first byte p is, or NULL. */
+void *sn_large_alloc_object(struct sn_node *node, size_t size)
+{
+	size_t npages = sn_pages_for(size);
+	struct sn_page *run;
+	bool zeroed;
+	void *p = NULL;
+
+	run = sn_run_alloc(node, npages + 1, 1, &zeroed);
+	if (run == NULL)
+		return NULL;
+	sn_guard_run(run);
+	if (run->fixed & SN_RUN_GUARDED) {
+		run->fixed |= SN_RUN_OBJECT;
+		p = run_block(run, (npages << SN_PAGE_SHIFT) - size);
+		sn_large_count(node, npages, true);
+	} else {
+		sn_run_free(run);
+	}
+	sn_run_settled(node);
+	return p;
+}
+
+/* The run whose block begins at p, or NULL. */
 static struct sn_page *block_run(const void *p)
 {
 	struct sn_page *run;
@@ -60,9 +103,21 @@ static struct sn_page *block_run(const void *p)
 		return NULL;
 	run = sn_page_of(p);
 	if (__atomic_load_n(&run->kind, __ATOMIC_RELAXED) != SN_PAGE_BLOCK ||
-	    (uintptr_t)p % SN_PAGE_SIZE != 0)
+	    (uintptr_t)p % SN_PAGE_SIZE != sn_block_offset(run))
 		return NULL;
 	return run;
+}
+
+static void run_block_free(struct sn_node *node, struct sn_page *run)
+{
+	sn_large_count(node, run_pages(run), false);
+	if (run->fixed & SN_RUN_OBJECT)
+		sn_guarded_freed();
+	run->list = SN_LIST_BLOCK_GONE;
+	if (sn_quarantine_run(node, run))
+		return;
+	sn_unguard_run(run);
+	sn_run_free(run);
 }
 
 void sn_large_free(void *p)
@@ -81,24 +136,30 @@ void sn_large_free(void *p)
 		if (run == NULL ||
 		    !__atomic_compare_exchange_n(&run->kind, &block, SN_PAGE_BUSY, false,
 						 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-			sn_fatal("free of a pointer that is not an allocated block", p);
-		sn_large_count(node, run->npages, false);
-		sn_run_free(run);
+			sn_misuse("free", p);
+		run_block_free(node, run);
 	}
 	sn_node_freed(node);
 }
 
-size_t sn_large_size(const void *p)
+size_t sn_block_size(const void *p)
 {
 	struct sn_segment *span = sn_span_of(p);
 	struct sn_page *run;
 
-	if (span != NULL && p == sn_span_block(span) && span->info.block_pages != 0)
-		return span->info.block_pages << SN_PAGE_SHIFT;
-	run = span == NULL ? block_run(p) : NULL;
-	if (run == NULL)
-		sn_fatal("pointer that is not an allocated block", p);
-	return (size_t)run->npages << SN_PAGE_SHIFT;
+	if (span != NULL)
+		return p == sn_span_block(span) ? span->info.block_pages << SN_PAGE_SHIFT : 0;
+	run = block_run(p);
+	return run == NULL ? 0 : (run_pages(run) << SN_PAGE_SHIFT) - sn_block_offset(run);
+}
+
+size_t sn_large_size(const char *call, const void *p)
+{
+	size_t size = sn_block_size(p);
+
+	if (size == 0)
+		sn_misuse(call, p);
+	return size;
 }
 
 static bool run_resize(struct sn_node *node, struct sn_page *run, size_t npages)
@@ -137,7 +198,7 @@ void *sn_large_resize(void *p, size_t have, size_t size)
 	if (span == NULL) {
 		struct sn_page *run = block_run(p);
 
-		if (npages > SN_RUN_MAX_PAGES)
+		if (npages > SN_RUN_MAX_PAGES || run->fixed & SN_RUN_GUARDED)
 			return NULL;
 		return run_resize(node, run, npages) ? p : NULL;
 	}

@@ -90,6 +90,8 @@ struct sn_node {
 	bool displaced SN_GUARDED_BY(&page_lock);
 	/* Of segments and spans. */
 	size_t nr_headers SN_GUARDED_BY(&page_lock);
+	/* Freed blocks that wait, see quarantine.h; NULL: none so far. */
+	struct sn_quarantine *quarantine SN_GUARDED_BY(&page_lock);
 	/* Opened and not given back, headers included. */
 	size_t mapped_pages SN_GUARDED_BY(&page_lock);
 	/* Changed under page_lock or by the owner of a block or slab; read anywhere. */

@@ -12,8 +12,11 @@
 #include "pages.h"
 
 #include "core.h"
+#include "guard.h"
+#include "hardened.h"
 #include "probe.h"
 #include "release.h"
+#include "sitemap.h"
 
 #include <sys/mman.h>
 
@@ -122,7 +125,7 @@ static void run_insert(struct sn_node *node, struct sn_page *run, uint8_t kind)
 			run->npages += after->npages;
 		}
 	}
-	if (index > SN_HEADER_PAGES &&
+	if (index > sn_segment_first(segment) &&
 	    sn_counter_read(sn_page_at(segment, index - 1)->kind) == kind) {
 		struct sn_page *tail = sn_page_at(segment, index - 1);
 		struct sn_page *before = tail - (tail->npages - 1);
@@ -220,10 +223,16 @@ static struct sn_segment *segment_add(struct sn_node *node) SN_REQUIRES(&node->p
 	/* All of it: a header that could not be discarded (locked memory) is not zero. */
 	segment->info = (struct sn_segment_info){
 		.nr_segments = 1,
-		.opened_pages = SN_HEADER_PAGES,
+		.gap = sn_hardened_gap(),
 	};
+	segment->info.opened_pages = (uint32_t)sn_segment_first(segment);
 	segment_link(node, segment);
 	return segment;
+}
+
+static size_t pages_left(const struct sn_segment *segment)
+{
+	return SN_SEG_PAGES - sn_segment_tail - segment->info.opened_pages;
 }
 
 /* Makes a clean run of at least npages by opening more memory. */
@@ -231,7 +240,7 @@ static bool pages_grow(struct sn_node *node, size_t npages) SN_REQUIRES(&node->p
 {
 	struct sn_segment *segment = node->open_segment;
 	size_t step = sn_min(sn_max(node->mapped_pages / 8, OPEN_MIN_PAGES), OPEN_MAX_PAGES);
-	size_t left = segment == NULL ? 0 : SN_SEG_PAGES - segment->info.opened_pages;
+	size_t left = segment == NULL ? 0 : pages_left(segment);
 
 	if (left < npages) {
 		/* What is left of the old segment serves smaller runs. */
@@ -241,7 +250,7 @@ static bool pages_grow(struct sn_node *node, size_t npages) SN_REQUIRES(&node->p
 		if (segment == NULL)
 			return false;
 		node->open_segment = segment;
-		left = SN_SEG_PAGES - SN_HEADER_PAGES;
+		left = pages_left(segment);
 	}
 	return segment_open(node, segment, sn_min(sn_max(step, npages), left)) ||
 	       segment_open(node, segment, npages);
@@ -282,7 +291,9 @@ static size_t align_skip(const struct sn_page *run, size_t align)
 
 static int run_shortage(const struct sn_node *node) SN_REQUIRES(&node->page_lock)
 {
-	return node->dirty.pages > 0 || node->cached_span_pages > 0 ? -EAGAIN : -ENOMEM;
+	return node->dirty.pages > 0 || node->cached_span_pages > 0 || node->quarantine != NULL
+		       ? -EAGAIN
+		       : -ENOMEM;
 }
 
 /* A clean run in hand gets its pages. */
@@ -422,6 +433,17 @@ static bool should_vacate(const struct sn_node *node)
 	       sn_node_state(node) == SN_OFFLINE;
 }
 
+/* A run in hand whose pages are gone becomes a clean one. */
+static void make_clean(struct sn_node *node, struct sn_page *run, uint8_t flags)
+	SN_REQUIRES(&node->page_lock)
+{
+	sn_depopulate(node, sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT);
+	sn_counter_sub(node->mapped_pages, run->npages);
+	atomic_fetch_add_explicit(&node->returned_pages, run->npages, memory_order_relaxed);
+	run->fixed = flags;
+	run_insert(node, run, SN_PAGE_FREE_CLEAN);
+}
+
 /*
  * Puts a run that was given back into the clean bins; of a node that is away, out of reach.
  *
@@ -447,12 +469,8 @@ static void insert_purged(struct sn_node *node, struct sn_page *run)
 		away = sn_placement->restore(sn_page_address(run), len, node->index) < 0;
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	}
-	sn_depopulate(node, sn_page_address(run), len);
-	sn_counter_sub(node->mapped_pages, run->npages);
 	sn_counter_set(node->locked_memory, false);
-	atomic_fetch_add_explicit(&node->returned_pages, run->npages, memory_order_relaxed);
-	run->fixed = away ? SN_RUN_VACATED : 0;
-	run_insert(node, run, SN_PAGE_FREE_CLEAN);
+	make_clean(node, run, away ? SN_RUN_VACATED : 0);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	SN_PROBE(give_back, node->os_number, len);
 }
@@ -501,6 +519,20 @@ void sn_run_free(struct sn_page *run)
 		purge_run(node, run, turn);
 	else if (sn_ageing_hook != NULL)
 		sn_ageing_hook();
+}
+
+void sn_runs_return(struct sn_node *node, struct sn_page **runs, unsigned int n)
+{
+	unsigned int turn, done = 0;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	turn = sn_release_begin(node);
+	for (; done < n && !should_vacate(node); done++)
+		make_clean(node, runs[done], 0);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	for (; done < n; done++)
+		insert_purged(node, runs[done]);
+	sn_release_end(node, turn, false);
 }
 
 void sn_pages_unfix(struct sn_node *node)
@@ -552,10 +584,10 @@ size_t sn_pages_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 /* The one clean run that is all of a segment's memory, or NULL: something is in use there. */
 static struct sn_page *whole_run(struct sn_segment *segment)
 {
-	struct sn_page *run = sn_page_at(segment, SN_HEADER_PAGES);
+	struct sn_page *run = sn_page_at(segment, sn_segment_first(segment));
 
 	if (segment->info.is_span || sn_counter_read(run->kind) != SN_PAGE_FREE_CLEAN ||
-	    run->npages + SN_HEADER_PAGES != segment->info.opened_pages ||
+	    run->npages + sn_segment_first(segment) != segment->info.opened_pages ||
 	    (run->fixed & SN_RUN_VACATED) != 0)
 		return NULL;
 	return run;
@@ -606,7 +638,7 @@ static void segment_rejoin(struct sn_node *node, struct sn_segment *segment)
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	sn_segments_hide(node, segment, 1, false);
 	segment_link(node, segment);
-	run_insert(node, sn_page_at(segment, SN_HEADER_PAGES), SN_PAGE_FREE_CLEAN);
+	run_insert(node, sn_page_at(segment, sn_segment_first(segment)), SN_PAGE_FREE_CLEAN);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
@@ -633,6 +665,7 @@ size_t sn_segments_trim(struct sn_node *node, struct sn_pace *pace)
 			continue;
 		}
 		mprotect(segment, opened, PROT_NONE);
+		sn_sitemap_forget(segment);
 		sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 		sn_depopulate(node, segment, header);
 		sn_segments_release(node, segment, 1);

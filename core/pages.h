@@ -18,6 +18,8 @@
 
 #define SN_RUN_FIXED   1 /* page.fixed: madvise failed on it, it stays dirty */
 #define SN_RUN_VACATED 2 /* page.fixed: made inaccessible, since its node is or was away */
+#define SN_RUN_GUARDED 4 /* page.fixed, in use: its last page is closed, see guard.h */
+#define SN_RUN_OBJECT  8 /* page.fixed, in use: a guarded object, see large.h */
 
 /*
  * A run of `npages` whose address is aligned to `align` pages (a power of two), from `node`.
@@ -31,6 +33,8 @@ struct sn_page *sn_run_alloc(struct sn_node *node, size_t npages, size_t align, 
 void sn_run_settled(struct sn_node *node);
 /* Gives a run back; at once to the system when its node is not in service.  No lock held. */
 void sn_run_free(struct sn_page *run);
+/* Gives runs of one node back that hold no memory any more. */
+void sn_runs_return(struct sn_node *node, struct sn_page **runs, unsigned int n);
 /* Grows a busy run in place by `more` pages when the pages behind it are free. */
 bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed);
 /* Cuts a busy run down to `npages` and frees the rest. */

@@ -48,6 +48,9 @@ enum sn_slab_list {
 	SN_LIST_FULL,
 	SN_LIST_FREE,
 	SN_LIST_ISOLATED, /* its objects are asked to leave: hands out nothing, see movable.c */
+	/* What a page in no slab was, until it is used again; see misuse.c. */
+	SN_LIST_SLAB_GONE,  /* of each page: `cache` and, in `hint`, pages back to the first one */
+	SN_LIST_BLOCK_GONE, /* of the first page; `hint` as in the block */
 };
 
 #define SN_BITS_PER_PAGE 4
@@ -66,9 +69,9 @@ struct sn_page {
 	struct sn_page *prev, *next;
 	uint16_t nr_free;    /* slab: objects in it that are free */
 	uint16_t nr_objects; /* slab */
-	uint16_t hint;	     /* slab: no free object in words before this one */
-	uint8_t list;	     /* slab: enum sn_slab_list */
-	uint8_t fixed;	     /* the run's pages cannot be given back (locked memory) */
+	uint16_t hint; /* slab: no free object in words before this one; else sn_block_offset() */
+	uint8_t list;  /* enum sn_slab_list */
+	uint8_t fixed; /* SN_RUN_FIXED and others, pages.h */
 	uint64_t free_map[SN_BITS_PER_PAGE]; /* slab: bit set: the object is free */
 };
 _Static_assert(sizeof(struct sn_page) == 64, "one cache line a page");
@@ -80,6 +83,7 @@ struct sn_segment_info {
 	uint32_t moved;	       /* span: its pages came by mremap once */
 	uint32_t split;	       /* span: grown in place after that, so of several mappings */
 	uint32_t displaced;    /* pages of it may be on other nodes: its node was away */
+	uint32_t gap;	       /* closed pages between header and first run; see guard.h */
 	struct sn_segment *next, *prev; /* all of the node, or its cached spans */
 	/* Of a span, see span.c. */
 	uint32_t is_span;
@@ -120,6 +124,12 @@ SN_INLINE size_t sn_page_number(const void *p)
 	return ((uintptr_t)p & (SN_SEG_SIZE - 1)) >> SN_PAGE_SHIFT;
 }
 
+/* The page number of a shared segment's first run. */
+static inline size_t sn_segment_first(const struct sn_segment *segment)
+{
+	return SN_HEADER_PAGES + segment->info.gap;
+}
+
 /* Whether pages of it may be on other nodes. */
 static inline bool sn_segment_displaced(const struct sn_segment *segment)
 {
@@ -147,6 +157,12 @@ static inline size_t sn_page_index(const struct sn_page *page)
 static inline char *sn_page_address(const struct sn_page *page)
 {
 	return (char *)sn_segment_of(page) + (sn_page_index(page) << SN_PAGE_SHIFT);
+}
+
+/* Where a block begins in its first page: but for guarded objects (guard.h), where that does. */
+static inline size_t sn_block_offset(const struct sn_page *run)
+{
+	return (size_t)sn_counter_read(run->hint) << 4;
 }
 
 static inline struct sn_node *sn_node_of_segment(const struct sn_segment *segment)

@@ -15,6 +15,9 @@
  * one load.  What was sampled is in its slot before its address is handed out, and out of it before
  * the address can be reused.
  *
+ * When every object is sampled (a mean of 1, level 3 of the hardened ones) none of that is needed:
+ * sitemap.c has a place for each, without locks or a limit.
+ *
  * Each stripe has a lock and a pool of samples.  All memory is mapped at start and bounded; what
  * has no room is counted.  Signals are blocked while a sample is taken or removed, so that a
  * handler that allocates finds no lock held by its own thread.
@@ -24,6 +27,7 @@
 #include "alloc.h"
 #include "drain.h"
 #include "meta.h"
+#include "sitemap.h"
 
 #include <signal.h>
 #include <string.h>
@@ -60,13 +64,18 @@ struct stack {
 
 static struct sn_lock site_lock SN_RANKED(sites);
 
+/* When every object is sampled its site stands in the site map, and there are no slots; 0 there
+ * means nothing, so it is the site plus one. */
+static bool every;
+
 /* Heads of chains are written under their stripe's lock, and read without by free(). */
 struct tables {
 	struct stripe stripe[NR_STRIPES];
 	uint16_t slot[NR_SLOTS];
 	/* Stacks are guarded by site_lock until nr_sites says they are there; then they stay. */
 	struct stack stack[MAX_SITES];
-	uint16_t index[SITE_INDEX] SN_GUARDED_BY(&site_lock); /* by hash, open addressing */
+	/* By hash, open addressing: written under site_lock, read without it. */
+	uint16_t index[SITE_INDEX];
 };
 
 bool sn_sites_on;
@@ -83,6 +92,9 @@ bool sn_sites_start(uint64_t bytes)
 	if (tables == NULL)
 		return false;
 	mean = bytes;
+	every = bytes <= 1;
+	if (every && !sn_sitemap_start())
+		return false;
 	atomic_store(&nr_sites, UNKNOWN_SITE + 1);
 	sn_sites_on = true;
 	return true;
@@ -148,26 +160,39 @@ static uint32_t hash_stack(void *const *frame, unsigned int n)
 	return (uint32_t)hash;
 }
 
-/* The site of a stack; UNKNOWN_SITE when there is no room for another. */
-static uint16_t find_site(void *const *frame, unsigned int n, uint32_t hash) SN_REQUIRES(&site_lock)
+/* Where the index names the stack, or has room for it. */
+static size_t index_of(void *const *frame, unsigned int n, uint32_t hash)
 {
-	uint32_t count = atomic_load_explicit(&nr_sites, memory_order_relaxed);
 	size_t at = hash % SITE_INDEX;
-	struct stack *stack;
+	uint16_t site;
 
-	for (; tables->index[at] != 0; at = (at + 1) % SITE_INDEX) {
-		stack = &tables->stack[tables->index[at]];
+	for (; (site = __atomic_load_n(&tables->index[at], __ATOMIC_ACQUIRE)) != 0;
+	     at = (at + 1) % SITE_INDEX) {
+		const struct stack *stack = &tables->stack[site];
+
 		if (stack->hash == hash && stack->nr_frames == n &&
 		    memcmp(stack->frame, frame, n * sizeof(*frame)) == 0)
-			return tables->index[at];
+			break;
 	}
+	return at;
+}
+
+/* The site of a stack; UNKNOWN_SITE when there is no room for another. */
+static uint16_t add_site(void *const *frame, unsigned int n, uint32_t hash) SN_REQUIRES(&site_lock)
+{
+	uint32_t count = atomic_load_explicit(&nr_sites, memory_order_relaxed);
+	size_t at = index_of(frame, n, hash);
+	struct stack *stack;
+
+	if (tables->index[at] != 0)
+		return tables->index[at];
 	if (count == MAX_SITES)
 		return UNKNOWN_SITE;
 	stack = &tables->stack[count];
 	stack->hash = hash;
 	stack->nr_frames = n;
 	memcpy(stack->frame, frame, n * sizeof(*frame));
-	tables->index[at] = (uint16_t)count;
+	__atomic_store_n(&tables->index[at], (uint16_t)count, __ATOMIC_RELEASE);
 	atomic_store_explicit(&nr_sites, count + 1, memory_order_release);
 	return (uint16_t)count;
 }
@@ -176,6 +201,7 @@ static uint16_t site_here(void)
 {
 	void *frame[SN_SITE_FRAMES];
 	unsigned int n;
+	uint32_t hash;
 	uint16_t site;
 
 	if (sn_stack_hook == NULL)
@@ -185,8 +211,12 @@ static uint16_t site_here(void)
 	sn_internal_leave();
 	if (n == 0)
 		return UNKNOWN_SITE;
+	hash = hash_stack(frame, n);
+	site = __atomic_load_n(&tables->index[index_of(frame, n, hash)], __ATOMIC_ACQUIRE);
+	if (sn_likely(site != 0))
+		return site;
 	sn_lock_acquire(&site_lock, SN_RANK_SITES);
-	site = find_site(frame, n, hash_stack(frame, n));
+	site = add_site(frame, n, hash);
 	sn_lock_release(&site_lock, SN_RANK_SITES);
 	return site;
 }
@@ -215,7 +245,7 @@ static uint16_t take_entry(struct stripe *stripe) SN_REQUIRES(&stripe->lock)
 	return entry;
 }
 
-static void add_sample(void *p, size_t size, uint16_t site)
+static void add_to_slot(void *p, size_t size, uint16_t site)
 {
 	size_t slot = slot_of(p);
 	struct stripe *stripe = stripe_of(slot);
@@ -230,6 +260,14 @@ static void add_sample(void *p, size_t size, uint16_t site)
 	}
 	sn_lock_release(&stripe->lock, SN_RANK_SITES);
 	if (entry == 0)
+		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+}
+
+static void add_sample(void *p, size_t size, uint16_t site)
+{
+	if (!every)
+		add_to_slot(p, size, site);
+	else if (!sn_sitemap_set(p, (uint16_t)(site + 1)))
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 }
 
@@ -321,12 +359,24 @@ void sn_sites_alloc(void *p, size_t size)
 		sample_object(p, size);
 }
 
+static struct sn_sample take_from_map(void *p)
+{
+	uint16_t value = sn_sitemap_get(p);
+
+	if (value == 0)
+		return (struct sn_sample){.taken = false};
+	sn_sitemap_set(p, 0);
+	return (struct sn_sample){.site = value - 1u, .taken = true};
+}
+
 struct sn_sample sn_sites_take(void *p)
 {
 	struct sn_sample sample = {.taken = false};
 	size_t slot = slot_of(p);
 	sigset_t before;
 
+	if (every)
+		return take_from_map(p);
 	if (sn_likely(sn_counter_read(tables->slot[slot]) == 0))
 		return sample;
 	block_signals(&before);
@@ -373,6 +423,14 @@ static void add_stripe(struct stripe *stripe, unsigned int node, struct sum *sum
 	sn_lock_release(&stripe->lock, SN_RANK_SITES);
 }
 
+static void add_object(void *arg, uint16_t value, size_t size)
+{
+	struct sum *sum = &((struct sum *)arg)[value - 1];
+
+	sum->objects++;
+	sum->bytes += (double)size;
+}
+
 /* Takes the largest sum: its site, or -1 when none is left. */
 static int take_largest(struct sum *sums, uint32_t count, struct sn_site *site)
 {
@@ -407,8 +465,10 @@ unsigned int sn_sites_of(unsigned int node, struct sn_site *site, unsigned int m
 	if (sums == MAP_FAILED)
 		return 0;
 	block_signals(&before);
-	for (unsigned int i = 0; i < NR_STRIPES; i++)
+	for (unsigned int i = 0; !every && i < NR_STRIPES; i++)
 		add_stripe(&tables->stripe[i], node, sums);
+	if (every)
+		sn_sitemap_walk(node, add_object, sums);
 	unblock_signals(&before);
 	count = atomic_load_explicit(&nr_sites, memory_order_acquire);
 	while (n < max && take_largest(sums, count, &site[n]) >= 0)

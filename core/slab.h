@@ -38,6 +38,22 @@ unsigned int sn_slab_allocated(struct sn_page *slab, const struct sn_cache *cach
 /* Whether an object of the slab is free, by its map. */
 bool sn_slab_object_is_free(struct sn_page *slab, const struct sn_cache *cache, const void *p);
 
+/* Hardened levels.  Ends the program when p, of which the caller found home and cache, is no live
+ * object, or (level 2) its slab's descriptor not what it must be. */
+void sn_slab_check(const char *call, const void *p, unsigned int home, unsigned int cache);
+/* The object waits in quarantine, or no longer (level 2). */
+void sn_slab_hold(struct sn_page *slab, const struct sn_cache *cache, const void *p, bool hold);
+
+/* The cache of the slab that p lies in, whose map entry is given; 0: in no slab. */
+static inline unsigned int sn_cache_of(const void *p, unsigned int entry)
+{
+	size_t number = sn_page_number(p);
+
+	if (entry & SN_SEG_CONTINUED || number < SN_HEADER_PAGES)
+		return 0;
+	return sn_counter_read(sn_segment_of(p)->page_cache[number]);
+}
+
 /* The slab that a pointer into a slab page lies in. */
 static inline struct sn_page *sn_slab_head(const void *p)
 {

@@ -12,11 +12,16 @@
 #include "span.h"
 
 #include "core.h"
+#include "guard.h"
+#include "hardened.h"
 #include "large.h"
+#include "misuse.h"
 #include "probe.h"
+#include "quarantine.h"
 #include "rebind.h"
 #include "release.h"
 #include "remap.h"
+#include "sitemap.h"
 #include "spare.h"
 
 #include <string.h>
@@ -115,7 +120,8 @@ static void span_give_back(struct sn_node *node, struct sn_segment *span, size_t
 static bool span_lengthen(struct sn_node *node, struct sn_segment *span, size_t npages,
 			  size_t *before) SN_REQUIRES(&node->page_lock)
 {
-	size_t need = (span->info.block_first + npages + SN_SEG_PAGES - 1) / SN_SEG_PAGES;
+	size_t need = (span->info.block_first + npages + sn_segment_tail + SN_SEG_PAGES - 1) /
+		      SN_SEG_PAGES;
 
 	*before = span->info.nr_segments;
 	if (need <= *before)
@@ -268,7 +274,8 @@ static struct sn_segment *take_cached(struct sn_node *node, size_t npages)
 static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t align)
 	SN_REQUIRES(&node->page_lock)
 {
-	size_t most = SN_HEADER_PAGES + npages + align - 1;
+	size_t gap = sn_hardened_gap();
+	size_t most = SN_HEADER_PAGES + gap + npages + align - 1 + sn_segment_tail;
 	size_t count = (most + SN_SEG_PAGES - 1) / SN_SEG_PAGES, first;
 	struct sn_segment *span = sn_segments_reserve(node, count);
 
@@ -278,12 +285,12 @@ static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t
 		sn_segments_release(node, span, count);
 		return NULL;
 	}
-	first = ((uintptr_t)span >> SN_PAGE_SHIFT) + SN_HEADER_PAGES;
+	first = ((uintptr_t)span >> SN_PAGE_SHIFT) + SN_HEADER_PAGES + gap;
 	span->info = (struct sn_segment_info){
 		.nr_segments = (uint32_t)count,
 		.opened_pages = SN_HEADER_PAGES,
 		.is_span = 1,
-		.block_first = (uint32_t)(SN_HEADER_PAGES + (-first & (align - 1))),
+		.block_first = (uint32_t)(SN_HEADER_PAGES + gap + (-first & (align - 1))),
 	};
 	sn_counter_add(node->nr_headers, 1);
 	return span;
@@ -304,7 +311,7 @@ static void span_abandon(struct sn_node *node, struct sn_segment *span)
 static bool span_is_home(const struct sn_node *node, const struct sn_segment *span)
 	SN_REQUIRES(&node->page_lock)
 {
-	return sn_node_in_service(node) && !sn_segment_displaced(span) &&
+	return sn_hardened < 2 && sn_node_in_service(node) && !sn_segment_displaced(span) &&
 	       span->info.block_first == SN_HEADER_PAGES;
 }
 
@@ -405,6 +412,7 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 	if (done) {
 		sn_discard_memory(span, header);
 		mprotect(span, header, PROT_NONE);
+		sn_sitemap_forget(span);
 	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	if (done) {
@@ -565,7 +573,7 @@ void sn_span_free(struct sn_node *node, struct sn_segment *span, const void *p)
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	if (p != sn_span_block(span) || span->info.block_pages == 0)
-		sn_fatal("free of a pointer that is not an allocated block", p);
+		sn_misuse("free", p);
 	sn_large_count(node, span->info.block_pages, false);
 	span->info.block_pages = 0;
 	list_remove(&node->segments, span);
@@ -651,6 +659,7 @@ size_t sn_make_room(struct sn_node *node)
 {
 	size_t bytes = sn_spans_purge(node, SN_ALL_PAGES, NULL);
 
+	bytes += sn_quarantine_release(node);
 	bytes += sn_pages_purge(node, SN_ALL_PAGES, NULL);
 	return bytes + sn_segments_trim(node, NULL);
 }

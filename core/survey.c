@@ -281,13 +281,13 @@ static bool run_is_gone(struct sn_page *run, const uint16_t *counts)
 	return false;
 }
 
-/* page_lock held: runs follow each other from the header to where the segment is opened. */
+/* page_lock held: runs follow each other from the first to where the segment is opened. */
 static void survey_runs(struct sn_survey *s, struct sn_segment *segment, uint16_t *counts)
 {
 	bool whole = true;
 	size_t npages;
 
-	for (size_t i = SN_HEADER_PAGES; i < segment->info.opened_pages; i += npages) {
+	for (size_t i = sn_segment_first(segment); i < segment->info.opened_pages; i += npages) {
 		struct sn_page *run = sn_page_at(segment, i);
 
 		npages = __atomic_load_n(&run->npages, __ATOMIC_ACQUIRE);

@@ -5,6 +5,7 @@
 
 #include "biased.h"
 #include "core.h"
+#include "hardened.h"
 #include "rseq.h"
 #include "sites.h"
 

@@ -63,11 +63,11 @@ static SN_COLD void *next_definition(const char *name)
 	NEW_FORM(symbol, ALIGNED_QUICK, ALIGNED, (size_t size, size_t align, const void *nothrow), \
 		 (size, align, nothrow), (size_t, size_t, const void *))
 
-#define DELETE(symbol, ...)                                                                        \
+#define DELETE(symbol, release, ...)                                                               \
 	SN_EXPORT void symbol(void *p, ##__VA_ARGS__);                                             \
 	SN_EXPORT void symbol(void *p, ##__VA_ARGS__)                                              \
 	{                                                                                          \
-		sn_free(p);                                                                        \
+		release;                                                                           \
 	}
 
 NEW(_Znwm)						/* operator new(size) */
@@ -79,15 +79,17 @@ NEW_ALIGNED(_ZnamSt11align_val_t)			/* new[](size, align) */
 NEW_ALIGNED_NOTHROW(_ZnwmSt11align_val_tRKSt9nothrow_t) /* new(size, align, nothrow) */
 NEW_ALIGNED_NOTHROW(_ZnamSt11align_val_tRKSt9nothrow_t) /* new[](size, align, nothrow) */
 
-DELETE(_ZdlPv)
-DELETE(_ZdaPv)
-DELETE(_ZdlPvm, size_t size)
-DELETE(_ZdaPvm, size_t size)
-DELETE(_ZdlPvRKSt9nothrow_t, const void *nothrow)
-DELETE(_ZdaPvRKSt9nothrow_t, const void *nothrow)
-DELETE(_ZdlPvSt11align_val_t, size_t align)
-DELETE(_ZdaPvSt11align_val_t, size_t align)
-DELETE(_ZdlPvmSt11align_val_t, size_t size, size_t align)
-DELETE(_ZdaPvmSt11align_val_t, size_t size, size_t align)
-DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, size_t align, const void *nothrow)
-DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, size_t align, const void *nothrow)
+DELETE(_ZdlPv, sn_free(p))
+DELETE(_ZdaPv, sn_free(p))
+DELETE(_ZdlPvm, sn_free_new("delete", p, size, 0), size_t size)
+DELETE(_ZdaPvm, sn_free_new("delete", p, size, 0), size_t size)
+DELETE(_ZdlPvRKSt9nothrow_t, sn_free(p), const void *nothrow)
+DELETE(_ZdaPvRKSt9nothrow_t, sn_free(p), const void *nothrow)
+DELETE(_ZdlPvSt11align_val_t, sn_free_aligned(p, align), size_t align)
+DELETE(_ZdaPvSt11align_val_t, sn_free_aligned(p, align), size_t align)
+DELETE(_ZdlPvmSt11align_val_t, sn_free_new("delete", p, size, align), size_t size, size_t align)
+DELETE(_ZdaPvmSt11align_val_t, sn_free_new("delete", p, size, align), size_t size, size_t align)
+DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, sn_free_aligned(p, align), size_t align,
+       const void *nothrow)
+DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, sn_free_aligned(p, align), size_t align,
+       const void *nothrow)

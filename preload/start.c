@@ -16,6 +16,7 @@
 #include "stack.h"
 
 #include "../core/cache.h"
+#include "../core/hardened.h"
 #include "../core/reap.h"
 #include "../core/biased.h"
 #include "../core/rseq.h"
@@ -24,6 +25,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/random.h>
 #include <sys/single_threaded.h>
 #include <time.h>
 #include <unistd.h>
@@ -113,8 +116,8 @@ static void slow_hook(size_t bytes)
 	if (sn_likely(atomic_load_explicit(&control_tried, memory_order_relaxed))) {
 		if (sn_control_socket()[0] == '\0')
 			reap_without_thread();
-		else
-			sn_control_poke();
+		else if (sn_hardened == 0)
+			sn_control_poke(); /* else there are no tables to be emptied */
 		return;
 	}
 	if (multi_threaded() ||
@@ -254,11 +257,23 @@ static void configure_control(void)
 	sn_control_configure(&control_config);
 }
 
+/* What the kernel gave the process will do where it gives no more. */
+static uint64_t random_seed(void)
+{
+	const uint64_t *given = (const uint64_t *)getauxval(AT_RANDOM);
+	int saved = errno;
+	uint64_t seed;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
+		seed = (given == NULL ? 0 : given[0] ^ given[1]) ^ now_ms();
+	errno = saved;
+	return seed;
+}
+
 static void start_core(void)
 {
-	int hardened = sn_min(sn_options.hardened, 2); /* the third level is the sample */
 	struct sn_core_config config = {
-		.hardened = (unsigned int)hardened,
+		.hardened = (unsigned int)sn_options.hardened,
 		.sample = sn_options.hardened > 2 ? 1 : (uint64_t)sn_options.sample,
 		.locked = sn_options.fastpath_locked != 0,
 		.locked_reason = "SLABNODE_FASTPATH=locked",
@@ -266,6 +281,8 @@ static void start_core(void)
 
 	if (config.sample > 0)
 		sn_stack_start();
+	if (config.hardened > 1)
+		config.seed = random_seed();
 	sn_count_cpus(&config);
 	sn_alien_enabled = sn_options.alien_off == 0;
 	if (config.locked && config.nr_cpus == 0)

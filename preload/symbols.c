@@ -173,14 +173,12 @@ SN_EXPORT void cfree(void *p)
 
 SN_EXPORT void free_sized(void *p, size_t size)
 {
-	(void)size;
-	sn_free(p);
+	sn_free_sized(p, size);
 }
 
 SN_EXPORT void free_aligned_sized(void *p, size_t align, size_t size)
 {
-	(void)align, (void)size;
-	sn_free(p);
+	sn_free_new("free_aligned_sized", p, size, align);
 }
 
 ALIAS(malloc) void *__libc_malloc(size_t size);

@@ -33,7 +33,7 @@ BUDGET = {
     "malloc": (22, 9, 2),
     "free": FREE,
     "calloc": (28, 9, 2),
-    "realloc": (38, 4, 0),
+    "realloc": (38, 6, 0),
     "aligned_alloc": (36, 9, 2),
     "posix_memalign": (40, 9, 3),
     "_Znwm": (21, 9, 2),

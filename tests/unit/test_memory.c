@@ -226,21 +226,27 @@ UNIT_TEST(wrong_frees_end_the_program)
 	unit_dies(free_it, &not_ours,
 		  "slabnode: free of a pointer that is not from this allocator: %p\n");
 	unit_dies(free_it, large + 4096,
-		  "slabnode: free of a pointer that is not an allocated block: %p\n");
+		  "slabnode: free of a pointer into the middle of a block: %p\n");
 	unit_dies(free_it, large + 16,
-		  "slabnode: free of a pointer that is not an allocated block: %p\n");
+		  "slabnode: free of a pointer into the middle of a block: %p\n");
 	unit_dies(free_it, span + 16,
-		  "slabnode: free of a pointer that is not an allocated block: %p\n");
+		  "slabnode: free of a pointer into the middle of a block: %p\n");
 	unit_dies(free_it, span + 17 * MIB,
-		  "slabnode: free of a pointer that is not an allocated block: %p\n");
-	unit_dies(size_it, &not_ours, "slabnode: pointer that is not from this allocator: %p\n");
-	unit_dies(size_it, large + 4096, "slabnode: pointer that is not an allocated block: %p\n");
+		  "slabnode: free of a pointer into the middle of a block: %p\n");
+	unit_dies(free_it, (char *)sn_segment_of(large) + 4096,
+		  "slabnode: free of a pointer into the allocator's own memory: %p\n");
+	unit_dies(free_it, sn_nodes[FIRST]->cache_nodes,
+		  "slabnode: free of a pointer into the allocator's own memory: %p\n");
+	unit_dies(
+		size_it, &not_ours,
+		"slabnode: malloc_usable_size of a pointer that is not from this allocator: %p\n");
+	unit_dies(size_it, large + 4096,
+		  "slabnode: malloc_usable_size of a pointer into the middle of a block: %p\n");
 	sn_free(large);
 	sn_free(span);
-	unit_dies(free_it, large,
-		  "slabnode: free of a pointer that is not an allocated block: %p\n");
-	unit_dies(free_it, span,
-		  "slabnode: free of a pointer that is not an allocated block: %p\n");
+	unit_dies(free_it, large, "slabnode: double free: %p\n");
+	unit_dies(free_it, span, "slabnode: double free: %p\n");
+	unit_dies(size_it, large, "slabnode: malloc_usable_size of freed memory: %p\n");
 }
 
 UNIT_TEST(slab_hands_out_each_object_once)

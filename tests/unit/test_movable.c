@@ -8,6 +8,7 @@
 #include "unit.h"
 
 #include "callback.h"
+#include "hardened.h"
 #include "movable.h"
 #include "notifier.h"
 #include "table.h"
@@ -531,7 +532,7 @@ UNIT_TEST(hardened)
 	struct sn_lifecycle_result result;
 
 	start(2);
-	sn_hardened = 2;
+	sn_hardened_start(2, 1);
 	fill(0, THINGS, NODE);
 	thin_out(5);
 	CHECK(drain_now(NODE).evicted_objects > 0);

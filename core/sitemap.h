@@ -1,0 +1,20 @@
+/*
+ * sitemap.h - the site of every object, when all are sampled: beside the heap, found by arithmetic.
+ */
+#ifndef SLABNODE_SITEMAP_H
+#define SLABNODE_SITEMAP_H
+
+#include "base.h"
+
+/* Start-up.  false: no memory. */
+bool sn_sitemap_start(void);
+/* What stands for the object at p, 0 being nothing; false: no memory for it. */
+bool sn_sitemap_set(const void *p, uint16_t value);
+uint16_t sn_sitemap_get(const void *p);
+/* A segment is about to go back to its range: nothing of it is in use. */
+void sn_sitemap_forget(const void *segment);
+/* Calls fn for each object of a node that has something, with its usable size; no lock held. */
+void sn_sitemap_walk(unsigned int node, void (*fn)(void *arg, uint16_t value, size_t size),
+		     void *arg);
+
+#endif
