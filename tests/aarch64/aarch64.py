@@ -61,7 +61,7 @@ Dir::Cache "{BUILD}/apt";
 Acquire::Languages "none";
 """
 
-UNIT_PART = ["fault", "memory", "notifier"]
+UNIT_PART = ["memory", "notifier"]
 # These begin other programs, which the emulator would hand to the host, or look at the host itself.
 PRELOAD = {
     "api": ["sweep", "many-of-each", "zero-size", "realloc", "realloc-random", "realloc-large",
