@@ -3,8 +3,8 @@
  * cpusets, at intervals and when the kernel announces something, and speaks to all processes at the
  * same time; what is slow or stopped delays nobody else.
  *
- * A look takes longer the more memory blocks there are: the interval is at least fifty times the CPU
- * time that it took.
+ * A look takes longer the more memory blocks there are: the interval is at least fifty times the
+ * CPU time that it took.
  */
 #include <errno.h>
 #include <math.h>
