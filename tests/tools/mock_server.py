@@ -12,6 +12,7 @@ healthy process never gives. Usage: mock_server.py LIBRARY_FILE RUNDIR [key=valu
   busy=N,...       nodes with live memory: strict answers EBUSY, wait lasts until its timeout
   hold=migrate     every offline by migrate lasts until its timeout, too
   refusals=K       the first K offlines are answered with EBUSY
+  barred=N,...     nodes that its cpuset forbids
   command=NAME     what the hello says
   caches=N         how many caches (1)
 
@@ -37,6 +38,7 @@ class Model:
         self.cordoned = set()
         self.busy = {int(n) for n in options.get("busy", "").split(",") if n}
         self.hold = options.get("hold")
+        self.barred = {int(n) for n in options.get("barred", "").split(",") if n}
         self.refusals = int(options.get("refusals", "0"))
         self.cancelled = set()
         self.events = []
@@ -131,6 +133,7 @@ class Client(threading.Thread):
     def do_topology(self, _plain, _values):
         nodes = [{"node": n, "cpus": f"{4 * n}-{4 * n + 3}", "size_bytes": 536870912,
                   "free_bytes": None, "state": self.model.state[n],
+                  "allowed": n not in self.model.barred,
                   "distances": [10 if n == m else 20 for m in range(self.model.count)],
                   "fallback": [m for m in range(self.model.count) if m != n]}
                  for n in range(self.model.count)]
@@ -259,6 +262,8 @@ class Client(threading.Thread):
         if self.model.state[node] == "offline":
             return {"ok": True, "node": node, "state": "offline", "already": True,
                     "note": "was offline already"}
+        if node in self.model.barred:
+            return error("EINVAL", f"node {node} is not allowed to this process", node=node)
         if sum(s == "online" for s in self.model.state.values()) == 1:
             return error("EBUSY", "it is the last usable node", node=node, state="online")
         self.model.change(node, "going-offline", "request")

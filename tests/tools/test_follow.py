@@ -114,6 +114,19 @@ class Follow(FollowCase):
         self.comes_to(mock, "online", 3)
         self.assertEqual(self.heap(mock, 2), "offline")
 
+    def test_a_node_that_its_cpuset_forbids_is_no_matter(self):
+        """Cpusets lose a node together with the kernel: where nothing is on it, nothing is to do."""
+        log = self.directory / "log"
+        log.touch()
+        mock = self.start("barred=1", f"log={log}")
+        self.follow()
+        self.kernel.set_node(1, "offline")
+        self.until(lambda: "offline 1" in log.read_text())
+        self.kernel.set_node(2, "offline")
+        self.comes_to(mock, "offline", 2)
+        self.stays(lambda: log.read_text().count("offline 1") == 1)
+        self.assertEqual(self.said("offline", ok=False), [])
+
     def test_it_begins_when_a_node_is_away(self):
         mock = self.start()
         self.kernel.set_node(1, "offline")

@@ -47,8 +47,9 @@ struct follower {
 
 	struct node_list allowed, allowed_before; /* by its cpuset: as believed, as read last */
 	struct node_list forbidden;		  /* nodes that its cpuset has lost meanwhile */
-	struct node_list taken;			  /* nodes that it left because of us */
-	struct node_list due;			  /* nodes that it is to use as soon as it can */
+	struct node_list empty; /* nodes that it may not use, and has nothing on */
+	struct node_list taken; /* nodes that it left because of us */
+	struct node_list due;	/* nodes that it is to use as soon as it can */
 
 	enum deed deed; /* under way */
 	struct node_list deed_nodes;

@@ -36,6 +36,7 @@ static void free_follower(struct follower *follower, struct session *session)
 	free(follower->allowed.nodes);
 	free(follower->allowed_before.nodes);
 	free(follower->forbidden.nodes);
+	free(follower->empty.nodes);
 	free(follower->taken.nodes);
 	free(follower->due.nodes);
 	free(follower->deed_nodes.nodes);
@@ -241,13 +242,27 @@ static bool is_state(const json_t *row, const char *state)
 	return text && !strcmp(text, state);
 }
 
+/* What a process may not use, it refuses to leave where it has nothing on it: then for all nodes of
+ * the request. So such a node has a request of its own. */
+static void add_leaving(struct follower *follower, const json_t *row, struct node_list *barred)
+{
+	unsigned int node = (unsigned int)field_count(row, "node");
+
+	if (!json_is_false(json_object_get(row, "allowed"))) {
+		list_remove(&follower->empty, node);
+		list_add(&follower->deed_nodes, node);
+	} else if (!barred->count && !list_has(&follower->empty, node)) {
+		list_add(barred, node);
+	}
+}
+
 /*
  * Compares what it has with what it is to have. Those that have to leave go first, and together, so
  * that none of them is another's target. On its way by somebody's order: that is waited for.
  */
 static enum deed choose_deed(struct follow *follow, struct follower *follower, const json_t *reply)
 {
-	struct node_list online = {0};
+	struct node_list online = {0}, barred = {0};
 
 	follower->deed_nodes.count = 0;
 	for (size_t i = 0; i < follow->nodes.count; i++) {
@@ -261,10 +276,13 @@ static enum deed choose_deed(struct follow *follow, struct follower *follower, c
 		if (is_state(row, "going-offline") || is_state(row, "going-online"))
 			follower->retry_at = now_ms() + FIRST_RETRY_MS;
 		else if (is_to_leave(follower, node) && is_state(row, "online"))
-			list_add(&follower->deed_nodes, node->number);
+			add_leaving(follower, row, &barred);
 		else if (is_to_return(follower, node) && !is_state(row, "online"))
 			list_add(&online, node->number);
 	}
+	if (!follower->deed_nodes.count && barred.count)
+		list_add(&follower->deed_nodes, barred.nodes[0]);
+	free(barred.nodes);
 	if (follower->deed_nodes.count) {
 		free(online.nodes);
 		return DEED_OFFLINE;
@@ -388,6 +406,11 @@ static void take_row(struct follow *follow, struct follower *follower, const jso
 	if (!strcmp(reply_error(row), "ENODEV")) {
 		list_remove(&follower->taken, node);
 		list_remove(&follower->due, node);
+		return;
+	}
+	if (offline && !strcmp(reply_error(row), "EINVAL")) {
+		list_add(&follower->empty, node);
+		follower->stale = true;
 		return;
 	}
 	/* Cpusets learn of a node's return a moment later. */
