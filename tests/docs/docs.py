@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import urllib.parse
 import xml.etree.ElementTree
 
@@ -420,6 +421,7 @@ def messages():
 
 # What is changed in a copy of the tree, and the row that has to notice.
 DIFFERENCES = [
+    ("programs", "docs/programs.md", "| lua |", "| luna |"),
     ("options", "preload/options.c", '{"SLABNODE_VERBOSE"', '{"SLABNODE_LOUD"'),
     ("options", "README.md", "| `SLABNODE_ALIEN` |", "| `SLABNODE_ALIENS` |"),
     ("commands", "tools/hotplugctl/commands.c", '{"drain"', '{"empty"'),
@@ -615,11 +617,27 @@ def catalogue():
           [f"{n} stands there twice" for n in set(numbers) if numbers.count(n) > 1])
 
 
+def programs():
+    """The page of real programs has the rows that there are, with what they do."""
+    want = {}
+    for name in ("coded.toml", "scripts.toml"):
+        with open(os.path.join(HERE, "..", "programs", name), "rb") as f:
+            want.update({row["name"]: f"{row['packages'][0]}: {row['what']}"
+                         for row in tomllib.load(f)["row"]})
+    have = {}
+    for name, package, what in re.findall(r"^\| ([\w-]+) \| (\S+)[^|]* \| (.+?) \| (?:yes|not run) \|",
+                                          read("docs/programs.md"), re.M):
+        have[name] = f"{package}: {what}"
+    if len(want) < 40:
+        fail(f"only {len(want)} programs")
+    check(compare("program", have, want, "docs/programs.md (tests/programs/report writes it)"))
+
+
 ROWS = {"options": options, "options-live": options_live, "bad-values": bad_values, "json": json_fields, "commands": commands,
         "exit-codes": exit_codes, "columns": columns, "functions": functions, "header": header,
         "wrapper": wrapper, "messages": messages, "noticed": noticed,
         "faults": faults, "pages": pages, "links": links, "pictures": pictures, "figures": figures,
-        "catalogue": catalogue}
+        "catalogue": catalogue, "programs": programs}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:

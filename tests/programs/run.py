@@ -32,7 +32,7 @@ def main():
     if sys.argv[1] in rows:
         subject.measure(rows[sys.argv[1]], case)
     else:
-        case()
+        case()  # About the process itself: the mode storm is a control thread from the start.
 
 
 if __name__ == "__main__":
