@@ -374,8 +374,10 @@ def probes_live():
     if able.returncode != 0:
         skip("bpftrace may not run here: " + (able.stderr.splitlines() or ["no reason given"])[-1])
     with installed() as p, p.process("sleep", "60") as program:
+        # A job in a shell's background ignores SIGINT, and so do its children.
         tracer = subprocess.Popen(["bpftrace", "-p", str(program.pid), str(TRACER)], text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         seen = ""
         while "following" not in seen:
             line = tracer.stdout.readline()
