@@ -81,7 +81,7 @@ static void cache_remove(struct sn_node *node, struct sn_segment *span)
  * mapping (mremap wants that), yet its first and last part, which no whole huge page fits in, are
  * small pages: a buffer of which only the beginning is used costs no more.
  */
-static void allow_huge_pages(char *at, size_t len, bool allow)
+void sn_span_huge_pages(char *at, size_t len, bool allow)
 {
 	int saved = errno;
 
@@ -102,7 +102,7 @@ static bool span_open(struct sn_node *node, struct sn_segment *span, size_t firs
 		return false;
 	}
 	if (first > 0)
-		allow_huge_pages(at, npages << SN_PAGE_SHIFT, true);
+		sn_span_huge_pages(at, npages << SN_PAGE_SHIFT, true);
 	sn_counter_add(node->mapped_pages, npages);
 	return true;
 }
@@ -179,9 +179,9 @@ static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npag
 	room = span->info.room_pages;
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	len = (room - npages) << SN_PAGE_SHIFT;
-	allow_huge_pages(tail, len, false);
+	sn_span_huge_pages(tail, len, false);
 	if (!sn_discard_memory(tail, len)) {
-		allow_huge_pages(tail, len, true); /* one mapping still */
+		sn_span_huge_pages(tail, len, true); /* one mapping still */
 		return;
 	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
@@ -203,6 +203,7 @@ static size_t cut_to_border(struct sn_node *node, struct sn_segment *span)
 	if (border <= first || border == end ||
 	    !sn_discard_memory(tail, (end - border) << SN_PAGE_SHIFT))
 		return sn_align_up(end, SN_CHUNK_PAGES);
+	sn_span_huge_pages(tail, (end - border) << SN_PAGE_SHIFT, false);
 	sn_depopulate(node, tail, (end - border) << SN_PAGE_SHIFT);
 	sn_counter_sub(node->mapped_pages, end - border);
 	span->info.room_pages = border - first;
@@ -372,7 +373,7 @@ static bool block_close(struct sn_node *node, char *block, size_t len, bool move
 			return false;
 		sn_bind_again(node, block, len);
 	}
-	allow_huge_pages(block, len, false);
+	sn_span_huge_pages(block, len, false);
 	mprotect(block, len, PROT_NONE);
 	return true;
 }

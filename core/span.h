@@ -36,6 +36,9 @@ bool sn_span_hand_on(struct sn_node *node, struct sn_segment *from, struct sn_se
  * Bytes. */
 size_t sn_spans_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 	SN_EXCLUDES(&node->page_lock);
+/* Whether memory may have huge pages: not behind the room, where nobody would give back what a huge
+ * page of its end brings along. */
+void sn_span_huge_pages(char *at, size_t len, bool allow);
 /* So many pages of spans are no longer cached, so many others are. */
 void sn_span_count_cached(struct sn_node *node, size_t gone, size_t come)
 	SN_REQUIRES(&node->page_lock);

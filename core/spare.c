@@ -11,8 +11,6 @@
 #include "remap.h"
 #include "span.h"
 
-#include <sys/mman.h>
-
 /* A node may keep so many pages, and an eighth of what its large blocks hold. */
 #define LEAST_BUDGET ((size_t)6144)
 
@@ -137,6 +135,7 @@ static size_t take_from(struct sn_node *node, struct sn_segment *donor, struct s
 	}
 	sn_counter_add(node->mapped_pages, n * SN_CHUNK_PAGES);
 	span->info.moved = span->info.split = 1;
+	sn_span_huge_pages(source, len + (behind << SN_PAGE_SHIFT), false);
 	cut_room(node, donor, from);
 	return n;
 }
@@ -170,9 +169,9 @@ static size_t purge_step(struct sn_node *node, struct sn_segment *span, size_t m
 	char *tail = (char *)span + (end << SN_PAGE_SHIFT);
 
 	/* A huge page of the block's end is not to reach behind it again. */
-	madvise(tail, n << SN_PAGE_SHIFT, MADV_NOHUGEPAGE);
+	sn_span_huge_pages(tail, n << SN_PAGE_SHIFT, false);
 	if (!sn_discard_memory(tail, n << SN_PAGE_SHIFT)) {
-		madvise(tail, n << SN_PAGE_SHIFT, MADV_HUGEPAGE); /* one mapping still */
+		sn_span_huge_pages(tail, n << SN_PAGE_SHIFT, true); /* one mapping still */
 		sn_counter_set(node->locked_memory, true);
 		sn_spare_set(node, span, 0);
 		return 0;

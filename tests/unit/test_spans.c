@@ -8,6 +8,7 @@
 #include "spare.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #define NODE (FIRST + 1)
 #define MIB  ((size_t)1 << 20)
@@ -33,6 +34,20 @@ static char *block_with_spare(size_t size, size_t room, uint64_t id)
 	return p;
 }
 
+/* Nobody would give back what lies there. */
+static void check_behind(struct sn_segment *span)
+{
+	static unsigned char present[64 * SN_SEG_PAGES];
+	size_t first = span->info.block_first + span->info.room_pages;
+	size_t npages = span->info.nr_segments * SN_SEG_PAGES - first;
+
+	CHECK(npages <= SN_ARRAY_SIZE(present));
+	CHECK(mincore((char *)span + (first << SN_PAGE_SHIFT), npages << SN_PAGE_SHIFT, present) ==
+	      0);
+	for (size_t i = 0; i < npages; i++)
+		CHECK_EQUAL(present[i] & 1, 0);
+}
+
 /* What a node says that it keeps is what its spans have. */
 static void check_node(unsigned int index)
 {
@@ -43,11 +58,13 @@ static void check_node(unsigned int index)
 	for (struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next) {
 		CHECK_EQUAL(s->info.block_pages, 0);
 		CHECK_EQUAL(s->info.spare_pages, 0);
+		check_behind(s);
 		cached += s->info.room_pages;
 	}
 	for (struct sn_segment *s = node->segments; s != NULL; s = s->info.next)
 		if (s->info.is_span) {
 			CHECK(s->info.room_pages >= s->info.block_pages + s->info.spare_pages);
+			check_behind(s);
 			spare += s->info.spare_pages;
 		}
 	for (struct sn_segment *s = node->spares; s != NULL; s = s->info.next_spare) {
@@ -96,6 +113,24 @@ UNIT_TEST(pages_go_to_the_next_block)
 	unit_quiesce();
 	CHECK_EQUAL(sn_nodes[FIRST]->cached_span_pages, 0);
 	check_ledger();
+}
+
+/* A huge page of a block's end does not reach where others took pages away. */
+UNIT_TEST(no_pages_behind_what_was_taken)
+{
+	char *p, *q;
+
+	unit_start(1);
+	p = block_with_spare(9 * MIB, 20 * MIB, 1);
+	q = sn_malloc(9 * MIB);
+	CHECK(span_of(q)->info.split);
+	unit_quiesce();
+	for (size_t size = 9 * MIB + MIB / 2; size < 20 * MIB; size += MIB / 2) {
+		CHECK(sn_realloc(p, size) == p);
+		unit_fill(p, size, 2);
+		check_ledger();
+	}
+	sn_free(q);
 }
 
 UNIT_TEST(blocks_of_zeroes_take_none)
@@ -317,6 +352,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pages_go_to_the_next_block),
+		cmocka_unit_test(no_pages_behind_what_was_taken),
 		cmocka_unit_test(blocks_of_zeroes_take_none),
 		cmocka_unit_test(growth_takes_what_is_spare),
 		cmocka_unit_test(no_more_is_kept_than_may_be),
