@@ -757,11 +757,13 @@ static void behind_last(void)
 	((volatile char *)expect_fault(segment_of(first)))[SEGMENT - 1] = 1;
 }
 
-/* The descriptor of the slab that p lies in: core/segment.h, 64 bytes a page behind two tables. */
+/* The descriptor of the slab that p lies in: core/segment.h, 64 bytes a page behind the map of
+ * caches and what is known of the segment. */
 static unsigned char *descriptor_of(const void *p)
 {
 	size_t page = ((uintptr_t)p & (SEGMENT - 1)) / PAGE;
-	unsigned char *at = (unsigned char *)segment_of(p) + PAGE + 64 + (page - HEADER_PAGES) * 64;
+	unsigned char *at =
+		(unsigned char *)segment_of(p) + PAGE + 128 + (page - HEADER_PAGES) * 64;
 	uint16_t back;
 
 	memcpy(&back, at, sizeof(back));
