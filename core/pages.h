@@ -13,7 +13,7 @@
 #include "segment.h"
 
 /* The longest run that is cut from a shared segment; longer blocks get spans. */
-#define SN_RUN_MAX_PAGES ((size_t)1000)
+#define SN_RUN_MAX_PAGES ((size_t)1100)
 #define SN_ALL_PAGES	 SIZE_MAX
 
 #define SN_RUN_FIXED   1 /* page.fixed: madvise failed on it, it stays dirty */
