@@ -198,7 +198,7 @@ void *sn_large_resize(void *p, size_t have, size_t size)
 	if (span == NULL) {
 		struct sn_page *run = block_run(p);
 
-		if (npages > SN_RUN_MAX_PAGES || run->fixed & SN_RUN_GUARDED)
+		if (run == NULL || npages > SN_RUN_MAX_PAGES || run->fixed & SN_RUN_GUARDED)
 			return NULL;
 		return run_resize(node, run, npages) ? p : NULL;
 	}

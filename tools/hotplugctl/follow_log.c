@@ -17,9 +17,11 @@ enum priority { WARNING = 4, NOTICE = 5, INFO = 6 };
 static double time_of_day(void)
 {
 	struct timespec now;
+	int64_t ms;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return (double)now.tv_sec + (double)(now.tv_nsec / 1000000) / 1000;
+	ms = now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (double)ms / 1000;
 }
 
 /* Takes the text over. */
