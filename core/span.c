@@ -166,28 +166,34 @@ static bool span_extend(struct sn_node *node, struct sn_segment *span, size_t np
 	return true;
 }
 
+void sn_span_cut_room(struct sn_node *node, struct sn_segment *span, size_t npages)
+{
+	size_t gone = span->info.room_pages - npages;
+
+	sn_depopulate(node, sn_span_block(span) + (npages << SN_PAGE_SHIFT), gone << SN_PAGE_SHIFT);
+	sn_counter_sub(node->mapped_pages, gone);
+	span->info.room_pages = npages;
+}
+
 /* Gives pages behind the block back; they stay, and the room with them, when memory is locked.  Nor
  * may a huge page of the block's end reach there: nobody would give it back. */
 static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npages)
 	SN_EXCLUDES(&node->page_lock)
 {
 	char *tail = sn_span_block(span) + (npages << SN_PAGE_SHIFT);
-	size_t room, len;
+	size_t len;
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	sn_spare_set(node, span, 0);
-	room = span->info.room_pages;
+	len = (span->info.room_pages - npages) << SN_PAGE_SHIFT;
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	len = (room - npages) << SN_PAGE_SHIFT;
 	sn_span_huge_pages(tail, len, false);
 	if (!sn_discard_memory(tail, len)) {
 		sn_span_huge_pages(tail, len, true); /* one mapping still */
 		return;
 	}
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-	sn_depopulate(node, tail, len);
-	sn_counter_sub(node->mapped_pages, room - npages);
-	span->info.room_pages = npages;
+	sn_span_cut_room(node, span, npages);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 }
 
@@ -204,9 +210,7 @@ static size_t cut_to_border(struct sn_node *node, struct sn_segment *span)
 	    !sn_discard_memory(tail, (end - border) << SN_PAGE_SHIFT))
 		return sn_align_up(end, SN_CHUNK_PAGES);
 	sn_span_huge_pages(tail, (end - border) << SN_PAGE_SHIFT, false);
-	sn_depopulate(node, tail, (end - border) << SN_PAGE_SHIFT);
-	sn_counter_sub(node->mapped_pages, end - border);
-	span->info.room_pages = border - first;
+	sn_span_cut_room(node, span, border - first);
 	return border;
 }
 
@@ -221,8 +225,7 @@ static bool room_borrow(struct sn_node *node, struct sn_segment *span, size_t np
 	size_t at, n, most = (size_t)span->info.nr_segments * SN_SEG_PAGES;
 	bool lost;
 
-	if (npages <= sn_max(span->info.room_pages, unwanted) || end > most ||
-	    sn_spare_chunks(node) == 0)
+	if (npages <= sn_max(span->info.room_pages, unwanted) || end > most || !sn_spare_any(node))
 		return true;
 	at = unwanted <= span->info.room_pages ? cut_to_border(node, span)
 					       : sn_align_up(first + unwanted, SN_CHUNK_PAGES);
@@ -302,10 +305,7 @@ static struct sn_segment *span_build(struct sn_node *node, size_t npages, size_t
 static void span_abandon(struct sn_node *node, struct sn_segment *span)
 	SN_REQUIRES(&node->page_lock)
 {
-	size_t room = span->info.room_pages;
-
-	sn_depopulate(node, sn_span_block(span), room << SN_PAGE_SHIFT);
-	sn_counter_sub(node->mapped_pages, room);
+	sn_span_cut_room(node, span, 0);
 	sn_segments_hide(node, span, span->info.nr_segments, true);
 }
 
@@ -432,7 +432,6 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 		sn_segments_hide(node, span, count, false);
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
-	errno = saved;
 	if (done)
 		SN_PROBE(give_back, node->os_number, len + header);
 	errno = saved;

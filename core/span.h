@@ -39,6 +39,9 @@ size_t sn_spans_purge(struct sn_node *node, size_t max, struct sn_pace *pace)
 /* Whether memory may have huge pages: not behind the room, where nobody would give back what a huge
  * page of its end brings along. */
 void sn_span_huge_pages(char *at, size_t len, bool allow);
+/* The span's room ends behind so many pages from now on; the rest has been given back, or moved. */
+void sn_span_cut_room(struct sn_node *node, struct sn_segment *span, size_t npages)
+	SN_REQUIRES(&node->page_lock);
 /* So many pages of spans are no longer cached, so many others are. */
 void sn_span_count_cached(struct sn_node *node, size_t gone, size_t come)
 	SN_REQUIRES(&node->page_lock);

@@ -11,7 +11,7 @@
 #include "remap.h"
 #include "span.h"
 
-/* A node may keep so many pages, and an eighth of what its large blocks hold. */
+/* A node may keep so many pages, or a sixth of what its large blocks hold. */
 #define LEAST_BUDGET ((size_t)6144)
 
 size_t sn_spare_budget(const struct sn_node *node)
@@ -55,35 +55,29 @@ void sn_spare_set(struct sn_node *node, struct sn_segment *span, size_t npages)
 	sn_span_count_cached(node, before, npages);
 }
 
-/* The whole chunks behind the first `kept` pages of a span's room: where the first begins, counted
- * from the span's start, and how many. */
-static size_t chunks_behind(const struct sn_segment *span, size_t kept, size_t *first)
-{
-	size_t end = span->info.block_first + span->info.room_pages;
-
-	*first = sn_align_up(span->info.block_first + kept, SN_CHUNK_PAGES);
-	return end > *first ? (end - *first) / SN_CHUNK_PAGES : 0;
-}
-
-/* Those of a donor: a span with spare pages, or a cached one. */
+/* The whole chunks behind the block of a donor, which has spare pages or is cached: where the first
+ * begins, counted from the span's start, and how many. */
 static size_t chunks_of(const struct sn_segment *donor, size_t *first)
 {
-	if (sn_segment_displaced(donor))
-		return 0;
-	return chunks_behind(donor, donor->info.block_pages, first);
+	size_t end = donor->info.block_first + donor->info.room_pages;
+
+	*first = sn_align_up(donor->info.block_first + donor->info.block_pages, SN_CHUNK_PAGES);
+	return sn_segment_displaced(donor) || end <= *first ? 0 : (end - *first) / SN_CHUNK_PAGES;
 }
 
-size_t sn_spare_chunks(const struct sn_node *node)
+bool sn_spare_any(const struct sn_node *node)
 {
-	size_t n = 0, first;
+	size_t first;
 
 	if (!sn_remap_allowed(node))
-		return 0;
+		return false;
 	for (const struct sn_segment *s = node->spares; s != NULL; s = s->info.next_spare)
-		n += chunks_of(s, &first);
+		if (chunks_of(s, &first) > 0)
+			return true;
 	for (const struct sn_segment *s = node->cached_spans; s != NULL; s = s->info.next)
-		n += chunks_of(s, &first);
-	return n;
+		if (chunks_of(s, &first) > 0)
+			return true;
+	return false;
 }
 
 /* The donor's room ends at page `end` from now on, counted from its start. */
@@ -91,11 +85,8 @@ static void cut_room(struct sn_node *node, struct sn_segment *donor, size_t end)
 	SN_REQUIRES(&node->page_lock)
 {
 	size_t room = end - donor->info.block_first, gone = donor->info.room_pages - room;
-	char *tail = (char *)donor + (end << SN_PAGE_SHIFT);
 
-	sn_depopulate(node, tail, gone << SN_PAGE_SHIFT);
-	sn_counter_sub(node->mapped_pages, gone);
-	donor->info.room_pages = room;
+	sn_span_cut_room(node, donor, room);
 	if (donor->info.spare_pages > 0)
 		sn_spare_set(node, donor, donor->info.spare_pages - gone);
 	else
@@ -115,7 +106,7 @@ static bool give_back_behind(struct sn_node *node, char *at, size_t len)
 static size_t take_from(struct sn_node *node, struct sn_segment *donor, struct sn_segment *span,
 			size_t at, size_t chunks, bool *lost) SN_REQUIRES(&node->page_lock)
 {
-	size_t first = 0, have = chunks_of(donor, &first), n = sn_min(have, chunks);
+	size_t first, have = chunks_of(donor, &first), n = sn_min(have, chunks);
 	size_t from = first + (have - n) * SN_CHUNK_PAGES,
 	       len = n * SN_CHUNK_PAGES << SN_PAGE_SHIFT;
 	size_t behind =

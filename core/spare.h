@@ -29,8 +29,8 @@ size_t sn_spare_budget(const struct sn_node *node) SN_REQUIRES(&node->page_lock)
  * room. */
 void sn_spare_set(struct sn_node *node, struct sn_segment *span, size_t npages)
 	SN_REQUIRES(&node->page_lock);
-/* Chunks that may change their address now. */
-size_t sn_spare_chunks(const struct sn_node *node) SN_REQUIRES(&node->page_lock);
+/* Whether there are chunks that may change their address now. */
+bool sn_spare_any(const struct sn_node *node) SN_REQUIRES(&node->page_lock);
 /*
  * Moves up to `chunks` chunks to page `at` of a span that is on no list.  Returns how many; *lost:
  * there is a hole behind them, the span cannot be used.
