@@ -76,24 +76,24 @@ SN_INLINE size_t sn_segment_number(const void *p)
 	return ((uintptr_t)p - sn_counter_read(sn_window)) >> SN_SEG_SHIFT;
 }
 
-/* Behind the gate. */
-SN_INLINE void sn_free_numbered(void *p, size_t number)
+/* False: the gate is shut to this address, and nothing has happened. */
+SN_INLINE bool sn_free_at_gate(void *p)
 {
-	size_t home = atomic_load_explicit(&sn_segmap[number], memory_order_relaxed);
+	size_t number = sn_segment_number(p), home;
 
+	if (sn_unlikely(number >= sn_self.gate_free))
+		return false;
+	home = atomic_load_explicit(&sn_segmap[number], memory_order_relaxed);
 	if (sn_unlikely(!sn_rseq_push(sn_self.fast, sn_standin, home, sn_segment_of(p)->page_cache,
 				      sn_page_number(p), p)))
 		sn_free_slow(p);
+	return true;
 }
 
 /* p may be NULL. errno is kept. */
 SN_INLINE void sn_free(void *p)
 {
-	size_t number = sn_segment_number(p);
-
-	if (sn_likely(number < sn_self.gate_free))
-		sn_free_numbered(p, number);
-	else
+	if (sn_unlikely(!sn_free_at_gate(p)))
 		sn_free_slow(p);
 }
 
@@ -102,11 +102,7 @@ SN_INLINE void sn_free(void *p)
 void sn_free_new_slow(const char *call, void *p, size_t size, size_t align);
 SN_INLINE void sn_free_new(const char *call, void *p, size_t size, size_t align)
 {
-	size_t number = sn_segment_number(p);
-
-	if (sn_likely(number < sn_self.gate_free))
-		sn_free_numbered(p, number);
-	else
+	if (sn_unlikely(!sn_free_at_gate(p)))
 		sn_free_new_slow(call, p, size, align);
 }
 
@@ -114,11 +110,7 @@ SN_INLINE void sn_free_new(const char *call, void *p, size_t size, size_t align)
 void sn_free_aligned_slow(void *p, size_t align);
 SN_INLINE void sn_free_aligned(void *p, size_t align)
 {
-	size_t number = sn_segment_number(p);
-
-	if (sn_likely(number < sn_self.gate_free))
-		sn_free_numbered(p, number);
-	else
+	if (sn_unlikely(!sn_free_at_gate(p)))
 		sn_free_aligned_slow(p, align);
 }
 
@@ -126,11 +118,7 @@ SN_INLINE void sn_free_aligned(void *p, size_t align)
 void sn_free_sized_slow(void *p, size_t size);
 SN_INLINE void sn_free_sized(void *p, size_t size)
 {
-	size_t number = sn_segment_number(p);
-
-	if (sn_likely(number < sn_self.gate_free))
-		sn_free_numbered(p, number);
-	else
+	if (sn_unlikely(!sn_free_at_gate(p)))
 		sn_free_sized_slow(p, size);
 }
 
