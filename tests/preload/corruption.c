@@ -503,40 +503,42 @@ static void double_fork(void)
 
 /* --- what was freed, by other calls ------------------------------------------------------- */
 
-static void freed_realloc(void)
+static void realloc_freed(size_t had, size_t wanted)
 {
-	void *p = malloc(100);
+	void *p = malloc(had);
 
 	expect(p, "realloc of freed memory");
 	free(opaque(p));
-	p = realloc(opaque(p), 110);
+	p = realloc(opaque(p), wanted);
+}
+
+static void usable_size_freed(size_t had)
+{
+	void *p = malloc(had);
+
+	expect(p, "malloc_usable_size of freed memory");
+	free(opaque(p));
+	CHECK(malloc_usable_size(opaque(p)));
+}
+
+static void freed_realloc(void)
+{
+	realloc_freed(100, 110);
 }
 
 static void freed_usable_size(void)
 {
-	void *p = malloc(100);
-
-	expect(p, "malloc_usable_size of freed memory");
-	free(opaque(p));
-	CHECK(malloc_usable_size(opaque(p)));
+	usable_size_freed(100);
 }
 
 static void freed_block_realloc(void)
 {
-	void *p = malloc(100000);
-
-	expect(p, "realloc of freed memory");
-	free(opaque(p));
-	p = realloc(opaque(p), 10);
+	realloc_freed(100000, 10);
 }
 
 static void freed_block_usable_size(void)
 {
-	void *p = malloc(100000);
-
-	expect(p, "malloc_usable_size of freed memory");
-	free(opaque(p));
-	CHECK(malloc_usable_size(opaque(p)));
+	usable_size_freed(100000);
 }
 
 /* --- sized and aligned forms --------------------------------------------------------------- */
