@@ -8,10 +8,10 @@
 
 #include <string.h>
 
+#include "module_args.h"
 #include "sim.h"
 
-#define FIRST 2u /* index of the first node */
-#define KEPT  8
+#define KEPT 8
 /* A larger one takes hwloc too long for millions of them. */
 #define MOST_PLACES 200
 
@@ -85,29 +85,18 @@ static void check_cpus(const struct sn_topology *topology)
 		FUZZ_CHECK(sim_thread_node() >= FIRST);
 }
 
-static bool in_main_thread(void)
-{
-	return true;
-}
-
 static void read_machine(const char *description, const char *capacity)
 {
 	static struct sn_topology topology;
 	char message[200] = "";
-	struct sn_module_args args = {
-		.description = description,
-		.node_capacity = capacity,
-		.placement = "preferred",
-		.first_index = FIRST,
-		.meta_alloc = keep,
-		.warn = warn,
-		.window_base = no_window,
-		.in_range = in_no_range,
-		.in_main_thread = in_main_thread,
-		.fault_hook = &hook,
-	};
+	struct sn_module_args args = module_args(description, capacity);
 	int error;
 
+	args.meta_alloc = keep;
+	args.warn = warn;
+	args.window_base = no_window;
+	args.in_range = in_no_range;
+	args.fault_hook = &hook;
 	warnings = 0;
 	error = slabnode_module.discover(&args, &topology, message, sizeof(message));
 	if (error == 0) {

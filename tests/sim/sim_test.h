@@ -16,12 +16,11 @@
 
 #include <cmocka.h>
 
-#include "../../preload/topology.h"
+#include "module_args.h"
 
-#define MIB   ((size_t)1 << 20)
-#define GIB   ((size_t)1 << 30)
-#define PAGE  SN_PAGE_SIZE
-#define FIRST 2u /* index of table position 0 */
+#define MIB  ((size_t)1 << 20)
+#define GIB  ((size_t)1 << 30)
+#define PAGE SN_PAGE_SIZE
 
 static char warning[512]; /* the last one */
 static int warnings;
@@ -57,26 +56,15 @@ static inline bool test_in_range(uintptr_t addr)
 	return addr - (uintptr_t)window < 64 * MIB;
 }
 
-static inline bool test_in_main_thread(void)
-{
-	return gettid() == getpid();
-}
-
 static inline struct sn_module_args test_args(const char *description, const char *capacity)
 {
-	struct sn_module_args args = {
-		.description = description,
-		.node_capacity = capacity,
-		.placement = "preferred",
-		.first_index = FIRST,
-		.meta_alloc = test_meta_alloc,
-		.warn = test_warn,
-		.window_base = test_window_base,
-		.in_range = test_in_range,
-		.in_main_thread = test_in_main_thread,
-		.fault_hook = &fault_hook,
-	};
+	struct sn_module_args args = module_args(description, capacity);
 
+	args.meta_alloc = test_meta_alloc;
+	args.warn = test_warn;
+	args.window_base = test_window_base;
+	args.in_range = test_in_range;
+	args.fault_hook = &fault_hook;
 	warnings = 0;
 	warning[0] = '\0';
 	return args;
