@@ -50,25 +50,6 @@ static const struct sn_placement placement = {
 	.name = "simulated", .reason = "a \"test\"", .cpus = fake_cpus, .room = fake_room};
 const struct sn_placement *sn_placement = &placement;
 
-const char *sn_phase_name(enum sn_phase phase)
-{
-	static const char *const names[] = {"close",   "drain",	 "release", "evict",   "wait",
-					    "migrate", "verify", "commit",  "rollback"};
-	return names[phase];
-}
-
-const char *sn_state_name(enum sn_node_state state)
-{
-	static const char *const names[] = {"offline", "going-online", "online", "going-offline"};
-	return names[state];
-}
-
-const char *sn_policy_name(enum sn_policy policy)
-{
-	static const char *const names[] = {"strict", "wait", "migrate"};
-	return names[policy];
-}
-
 const char *sn_errno_name(int error)
 {
 	const char *name = strerrorname_np(error < 0 ? -error : error);
