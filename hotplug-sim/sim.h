@@ -47,6 +47,13 @@ int sim_topology_read(const struct sn_module_args *args, struct sn_topology *top
  */
 #define SIM_MOST_PLACES 8192
 unsigned long sim_count_places(const char *description);
+/*
+ * Whether the numbers of each "indexes=" are those of CPUs and nodes that can be.  hwloc has a bit
+ * for each number up to the highest, in a set for each place: one of ten digits is half a gibibyte
+ * a set.
+ */
+#define SIM_MOST_INDEX 65535
+bool sim_indexes_fit(const char *description);
 void sim_cpus(unsigned int node, char *buf, size_t size);
 
 /* capacity.c: applies SLABNODE_NODE_CAPACITY to size and has_memory of the nodes.  A bad value

@@ -113,6 +113,23 @@ unsigned long sim_count_places(const char *description)
 	return places;
 }
 
+bool sim_indexes_fit(const char *description)
+{
+	static const char key[] = "indexes=";
+
+	while ((description = strstr(description, key)) != NULL) {
+		description += sizeof(key) - 1;
+		while (*description != '\0' && strchr(" )", *description) == NULL) {
+			char *end;
+
+			if (strtoul(description, &end, 0) > SIM_MOST_INDEX)
+				return false;
+			description = end == description ? description + 1 : end;
+		}
+	}
+	return true;
+}
+
 static int compare_nodes(const void *a, const void *b)
 {
 	const hwloc_obj_t *x = a, *y = b;
@@ -367,6 +384,9 @@ int sim_topology_read(const struct sn_module_args *args, struct sn_topology *top
 	if (!args->xml && sim_count_places(description) > SIM_MOST_PLACES)
 		return fail(message, message_size, -E2BIG, "at most %d CPUs can be simulated",
 			    SIM_MOST_PLACES);
+	if (!args->xml && !sim_indexes_fit(description))
+		return fail(message, message_size, -E2BIG, "indexes can be up to %d",
+			    SIM_MOST_INDEX);
 	error = load(description, args->xml, &loaded);
 	if (error != 0)
 		return fail(message, message_size, error, "hwloc does not accept \"%.100s\"",

@@ -144,6 +144,26 @@ static void test_too_many(void **state)
 	read_ok("numa:2(memory=99999MiB indexes=1,0) core:2 pu:1", NULL);
 }
 
+/* hwloc would fill gibibytes with sets of bits for these. */
+static void test_indexes_too_high(void **state)
+{
+	static const char *const high[] = {
+		"numa:2 pu:2(indexes=0,1,2,4000000000)",
+		"numa:2(indexes=65536,1) pu:1",
+		"numa:2(memory=1GiB indexes=1,0x10000) pu:1",
+		"numa:2(indexes=0,1) pu:2(indexes=0,-1,2,3)",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SN_ARRAY_SIZE(high); i++) {
+		assert_int_equal(discover_from(high[i], NULL, false, &t, message, sizeof(message)),
+				 -E2BIG);
+		assert_string_equal(message, "indexes can be up to 65535");
+	}
+	read_ok("numa:2(memory=65536MiB) core:1 pu:1(indexes=0,2047)", NULL);
+	assert_string_equal(cpus_of(1), "2047");
+}
+
 static void test_cpu_list_that_does_not_fit(void **state)
 {
 	char buf[12];
@@ -308,6 +328,7 @@ int main(void)
 		cmocka_unit_test(test_default_distances),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_indexes_too_high),
 		cmocka_unit_test(test_cpu_list_that_does_not_fit),
 		cmocka_unit_test(test_xml_holes),
 		cmocka_unit_test(test_xml_without_sizes),
