@@ -104,7 +104,8 @@ static void add_time(json_t *row, double total_ms, double max_ms)
 }
 
 /* After a failure the node is as it was before, or the rollback is broken: in service where it was
- * to leave, away where it was to return. */
+ * to leave, away where it was to return; or it was already where it was to go, and what failed came
+ * besides, as a rebalance. */
 static bool state_kept(enum storm_kind kind, const json_t *reply)
 {
 	const char *state = field_text(reply, "state");
@@ -116,7 +117,7 @@ static bool state_kept(enum storm_kind kind, const json_t *reply)
 		if (field_text(one, "error") && !state_kept(kind, one))
 			return false;
 	}
-	if (!state || kind > STORM_ONLINE)
+	if (!state || kind > STORM_ONLINE || field_flag(reply, "already"))
 		return true;
 	return !strcmp(state, kind == STORM_ONLINE ? "offline" : "online");
 }
