@@ -457,7 +457,8 @@ def parse(argv):
                    help="only rows whose name (suite/row) matches")
     p.add_argument("--none", action="store_true",
                    help="run each row once without the library, to test the tests")
-    p.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8))
+    # Half of the time a row waits: for children, clocks, and grace periods.
+    p.add_argument("--jobs", type=int, default=min(2 * (os.cpu_count() or 1), 8))
     p.add_argument("--list", action="store_true", help="name the cases and run nothing")
     args = p.parse_args(argv)
     args.build = os.path.abspath(args.build)
