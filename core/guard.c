@@ -71,18 +71,20 @@ void sn_guard_run(struct sn_page *run)
 		run->fixed |= SN_RUN_GUARDED;
 }
 
+/* A walk over samples may ask for the length of a block that is being freed. */
 void sn_unguard_run(struct sn_page *run)
 {
-	if (run->fixed & SN_RUN_GUARDED)
-		sn_guard_open(last_page(run), SN_PAGE_SIZE);
-	run->fixed &= (uint8_t)~SN_RUN_GUARDED;
+	if ((run->fixed & SN_RUN_GUARDED) == 0)
+		return;
+	sn_guard_open(last_page(run), SN_PAGE_SIZE);
+	sn_counter_set(run->fixed, run->fixed & (uint8_t)~SN_RUN_GUARDED);
 }
 
 bool sn_guard_whole(struct sn_page *run)
 {
 	if (atomic_load_explicit(&no_markers, memory_order_relaxed))
 		sn_unguard_run(run);
-	run->fixed &= (uint8_t)~SN_RUN_GUARDED;
+	sn_counter_set(run->fixed, run->fixed & (uint8_t)~SN_RUN_GUARDED);
 	if (sn_guard_close(sn_page_address(run), (size_t)run->npages << SN_PAGE_SHIFT))
 		return true;
 	sn_guard_open(last_page(run), SN_PAGE_SIZE);

@@ -18,7 +18,7 @@
 /* What counts as the block's: but for a closed page behind it. */
 static size_t run_pages(const struct sn_page *run)
 {
-	return run->npages - ((run->fixed & SN_RUN_GUARDED) != 0);
+	return run->npages - ((sn_counter_read(run->fixed) & SN_RUN_GUARDED) != 0);
 }
 
 /* A run in hand becomes a block that begins `offset` bytes behind its start. */

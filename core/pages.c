@@ -377,7 +377,7 @@ bool sn_run_extend(struct sn_page *run, size_t more, bool *zeroed)
 		uint8_t kind;
 
 		after = sn_page_at(segment, end);
-		kind = after->kind;
+		kind = sn_counter_read(after->kind);
 		if ((kind == SN_PAGE_FREE_DIRTY || kind == SN_PAGE_FREE_CLEAN) &&
 		    (after->fixed & SN_RUN_VACATED) == 0 && after->npages >= more) {
 			bin_remove(bins_of(node, kind, 0), after);
