@@ -272,6 +272,7 @@ void sn_lifecycle_fork_child(void) SN_NO_THREAD_SAFETY
 	for_each_node(n) {
 		struct sn_node *node = sn_nodes[n];
 
+		atomic_store(&node->returning, false);
 		if (!sn_transition_active(node))
 			continue;
 		undone = true;

@@ -167,7 +167,8 @@ void sn_node_policy_mask(struct sn_nodemask *mask)
 	for_each_node(n) {
 		const struct sn_node *node = sn_nodes[n];
 
-		if (sn_node_state(node) == SN_ONLINE && node->allowed && node->has_memory)
+		if ((sn_node_state(node) == SN_ONLINE || node->returning) && node->allowed &&
+		    node->has_memory)
 			sn_mask_add(mask, n);
 	}
 }

@@ -60,6 +60,8 @@ struct sn_node {
 	_Atomic uint32_t cordoned; /* written under sn_lifecycle_lock, read anywhere */
 	/* By the cpuset, which may change, and the policy the process was started with; same. */
 	_Atomic bool allowed;
+	/* Memory policies name it already, its state is about to be SN_ONLINE; same. */
+	_Atomic bool returning;
 
 	/* One sn_cache_node for every cache index, zero-filled memory being a valid one. */
 	struct sn_cache_node *cache_nodes;
@@ -202,7 +204,8 @@ bool sn_node_add_internal(void);
 void sn_node_update_usable(struct sn_node *node) SN_REQUIRES(&sn_lifecycle_lock);
 unsigned int sn_node_count_usable(void);
 void sn_node_usable_mask(struct sn_nodemask *mask);
-/* The nodes that memory policies name: those in service; a cordon is a matter of allocation. */
+/* The nodes that memory policies name: those in service, or as good as; a cordon is a matter of
+ * allocation. */
 void sn_node_policy_mask(struct sn_nodemask *mask);
 
 #endif

@@ -156,20 +156,31 @@ void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
 	sn_node_update_usable(node);
 }
 
+/*
+ * Memory of a range may be bound at any moment under its node's page_lock, to the nodes that policies
+ * name then (segment.c, span.c).  So they name this one before its ranges are bound, not from
+ * its state on:
+ *
+ *	online				a thread
+ *	binds the node's ranges
+ *					gives back a block there, binds it without the node
+ *	publishes ONLINE
+ *					allocates there: the pages land elsewhere, unmarked
+ */
 uint64_t sn_transition_publish_online(struct sn_node *node)
 {
 	struct sn_nodemask allowed;
-	uint64_t held, again;
+	uint64_t held;
 
+	atomic_store(&node->returning, true);
 	sn_node_policy_mask(&allowed);
 	sn_mask_add(&allowed, node->index);
 	held = sn_rebind_ranges(&allowed);
 	sn_transition_set_state(node, SN_ONLINE);
-	/* Again: a range that was added in between read the masks without the node. */
-	again = sn_rebind_ranges(&allowed);
+	atomic_store(&node->returning, false);
 	atomic_store(&sn_standin[node->index], (uint8_t)node->index);
 	sn_loans_find();
-	return sn_max(held, again);
+	return held;
 }
 
 bool sn_transition_settle(struct sn_node *node)
