@@ -2,7 +2,8 @@
  * misuse.c - see misuse.h.
  *
  * What a page was is left in its descriptor when its slab is destroyed or its block freed
- * (SN_LIST_SLAB_GONE, SN_LIST_BLOCK_GONE): so a double free is told from a free of what never was,
+ * (SN_LIST_SLAB_GONE, SN_LIST_BLOCK_GONE), and where the block of a span began in its range when
+ * its segments go back (SN_SEG_BLOCK_GONE): so a double free is told from a free of what never was,
  * as long as the page is not used for something else.
  */
 #include "misuse.h"
@@ -24,10 +25,13 @@ static bool in_metadata(const void *p)
 	return false;
 }
 
+/* NULL: it was a block. */
 static const char *outside(const void *p)
 {
 	if (in_metadata(p))
 		return "of a pointer into the allocator's own memory";
+	if (sn_block_was_at((uintptr_t)p))
+		return NULL;
 	return sn_in_range((uintptr_t)p) ? "of memory that is not allocated"
 					 : "of a pointer that is not from this allocator";
 }

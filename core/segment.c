@@ -128,7 +128,8 @@ static struct sn_range *range_add(struct sn_node *node, size_t count) SN_REQUIRE
 	sn_node_policy_mask(&allowed);
 	range = sn_bind_range(node, base, nr << SN_SEG_SHIFT, &allowed) != 0
 			? NULL
-			: sn_meta_alloc(sizeof(*range) + nr, _Alignof(struct sn_range));
+			: sn_meta_alloc(sizeof(*range) + nr * sizeof(range->state[0]),
+					_Alignof(struct sn_range));
 	if (range == NULL) {
 		munmap(base, nr << SN_SEG_SHIFT);
 		return NULL;
@@ -140,13 +141,27 @@ static struct sn_range *range_add(struct sn_node *node, size_t count) SN_REQUIRE
 	return range;
 }
 
-bool sn_in_range(uintptr_t addr)
+static const struct sn_range *range_at(uintptr_t addr)
 {
 	for (unsigned int n = SN_NODE_INTERNAL; n < sn_node_end; n++)
 		for (struct sn_range *r = sn_first_range(sn_nodes[n]); r != NULL; r = r->next)
 			if (addr - (uintptr_t)r->base < r->nr_segments << SN_SEG_SHIFT)
-				return true;
-	return false;
+				return r;
+	return NULL;
+}
+
+bool sn_in_range(uintptr_t addr)
+{
+	return range_at(addr) != NULL;
+}
+
+bool sn_block_was_at(uintptr_t addr)
+{
+	const struct sn_range *range = range_at(addr);
+
+	return range != NULL && addr % SN_PAGE_SIZE == 0 &&
+	       sn_counter_read(range->state[(addr - (uintptr_t)range->base) >> SN_SEG_SHIFT]) ==
+		       SN_SEG_BLOCK_GONE + sn_page_number((const void *)addr);
 }
 
 /* Position of `count` consecutive unused segments, or nr_segments. */
@@ -155,7 +170,7 @@ static size_t find_unused(const struct sn_range *range, size_t count)
 	size_t run = 0;
 
 	for (size_t i = 0; i < range->nr_segments; i++) {
-		run = range->used[i] ? 0 : run + 1;
+		run = range->state[i] == SN_SEG_USED ? 0 : run + 1;
 		if (run == count)
 			return i + 1 - count;
 	}
@@ -171,7 +186,7 @@ static void mark_used(const struct sn_node *node, struct sn_range *range, size_t
 		uint8_t entry =
 			(uint8_t)(node->index | (continues || i > 0 ? SN_SEG_CONTINUED : 0));
 
-		sn_counter_set(range->used[at + i], 1);
+		sn_counter_set(range->state[at + i], SN_SEG_USED);
 		atomic_store_explicit(&sn_segmap[number + i], entry, memory_order_release);
 	}
 	range->nr_used += count;
@@ -215,7 +230,7 @@ bool sn_segments_extend(struct sn_node *node, struct sn_segment *segment, size_t
 	if (at + more > range->nr_segments)
 		return false;
 	for (size_t i = 0; i < more; i++)
-		if (range->used[at + i])
+		if (range->state[at + i] == SN_SEG_USED)
 			return false;
 	mark_used(node, range, at, more, true);
 	return true;
@@ -240,8 +255,16 @@ void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_
 
 	sn_segments_hide(node, segment, count, true);
 	for (size_t i = 0; i < count; i++)
-		sn_counter_set(range->used[at + i], 0);
+		sn_counter_set(range->state[at + i], SN_SEG_UNUSED);
 	range->nr_used -= count;
+}
+
+void sn_segments_block_gone(struct sn_node *node, const void *block)
+{
+	struct sn_range *range = range_of(node, block);
+	size_t at = (size_t)((const char *)block - range->base) >> SN_SEG_SHIFT;
+
+	sn_counter_set(range->state[at], (uint16_t)(SN_SEG_BLOCK_GONE + sn_page_number(block)));
 }
 
 size_t sn_ranges_trim(struct sn_node *node)

@@ -425,8 +425,10 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 		sn_counter_sub(node->nr_headers, 1);
 		atomic_fetch_add_explicit(&node->returned_pages, room + SN_HEADER_PAGES,
 					  memory_order_relaxed);
-		if (usable)
+		if (usable) {
 			sn_segments_release(node, span, count);
+			sn_segments_block_gone(node, block);
+		}
 	} else {
 		sn_counter_set(node->locked_memory, true);
 		sn_segments_hide(node, span, count, false);

@@ -74,7 +74,8 @@ static uint64_t elsewhere(struct sn_node *node)
 		return 0;
 	for (struct sn_range *range = sn_first_range(node); range != NULL; range = range->next)
 		for (size_t i = 0; i < range->nr_segments; i++)
-			for (size_t p = 0; sn_counter_read(range->used[i]) && p < SN_SEG_PAGES;
+			for (size_t p = 0;
+			     sn_counter_read(range->state[i]) == SN_SEG_USED && p < SN_SEG_PAGES;
 			     p += 256) {
 				char *at = range->base + (i << SN_SEG_SHIFT) + (p << SN_PAGE_SHIFT);
 
