@@ -12,7 +12,8 @@
  */
 #include "workload.h"
 
-#include <dirent.h>
+#include "../preload/proc.h"
+
 #include <inttypes.h>
 
 #define OPERATORS   2
@@ -199,51 +200,23 @@ struct measure {
 	long long live, slabs_active;
 };
 
-static long count_entries(const char *path)
-{
-	DIR *d = opendir(path);
-	long n = 0;
-
-	if (d == NULL)
-		return 0;
-	for (struct dirent *e; (e = readdir(d)) != NULL;)
-		n += e->d_name[0] != '.';
-	closedir(d);
-	return n;
-}
-
 /* Of all threads: the control thread has a table of its own. */
 static long count_descriptors(void)
 {
-	DIR *d = opendir("/proc/self/task");
 	char path[sizeof("/proc/self/task//fd") + 256];
-	long most = 0, n;
+	struct entries tasks;
+	const char *thread;
+	long most = 0;
 
-	CHECK(d != NULL);
-	for (struct dirent *e; (e = readdir(d)) != NULL;) {
-		if (e->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/self/task/%s/fd", e->d_name);
+	entries_open(&tasks, "/proc/self/task");
+	while ((thread = entries_next(&tasks)) != NULL) {
+		long n;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/fd", thread);
 		n = count_entries(path);
 		most = n > most ? n : most;
 	}
-	closedir(d);
 	return most;
-}
-
-static long count_lines(const char *path)
-{
-	static char text[64 * KIB];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	long lines = 0;
-	ssize_t n;
-
-	CHECK(fd >= 0);
-	while ((n = read(fd, text, sizeof(text))) > 0)
-		for (ssize_t i = 0; i < n; i++)
-			lines += text[i] == '\n';
-	close(fd);
-	return lines;
 }
 
 /* Of all nodes' rows in what hotplugctl printed. */
@@ -268,7 +241,7 @@ static struct measure measure(void)
 	m.live = printed_sum("live_bytes");
 	CTL(0, "--json slabinfo");
 	m.slabs_active = printed_sum("active_objects");
-	m.mappings = count_lines("/proc/self/maps");
+	m.mappings = count_mappings();
 	m.descriptors = count_descriptors();
 	m.threads = count_entries("/proc/self/task");
 	m.rss_kib = rss_kib();

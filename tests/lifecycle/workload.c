@@ -13,7 +13,8 @@
  */
 #include "workload.h"
 
-#include <dirent.h>
+#include "../preload/proc.h"
+
 #include <inttypes.h>
 #include <malloc.h>
 #include <semaphore.h>
@@ -78,28 +79,12 @@ static pthread_t shepherd;
 
 /* --- memory of our own ----------------------------------------------------------------------- */
 
-/* Lines of /proc/self/maps, read without memory. */
-static long mappings(void)
-{
-	char text[4096];
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	long lines = 0;
-	ssize_t n;
-
-	while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0)
-		for (ssize_t i = 0; i < n; i++)
-			lines += text[i] == '\n';
-	if (fd >= 0)
-		close(fd);
-	return lines;
-}
-
 static void *map(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	CHECK_MSG(p != MAP_FAILED, "no %zu bytes, with %ld mappings", size, mappings());
+	CHECK_MSG(p != MAP_FAILED, "no %zu bytes, with %ld mappings", size, count_mappings());
 	return p;
 }
 
@@ -767,19 +752,17 @@ static void run_gdb(pid_t pid)
 void print_stacks(pid_t pid)
 {
 	static const char *const files[] = {"comm", "wchan", "stack"};
+	struct entries tasks;
+	const char *thread;
 	char path[64];
-	DIR *tasks;
 
 	run_gdb(pid);
-	/* Last, since opendir() allocates. */
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	tasks = opendir(path);
-	for (struct dirent *d; tasks != NULL && (d = readdir(tasks)) != NULL;) {
-		if (d->d_name[0] == '.')
-			continue;
-		dprintf(2, "thread %s\n", d->d_name);
+	entries_open(&tasks, path);
+	while ((thread = entries_next(&tasks)) != NULL) {
+		dprintf(2, "thread %s\n", thread);
 		for (size_t i = 0; i < ARRAY_SIZE(files); i++)
-			print_file(pid, d->d_name, files[i]);
+			print_file(pid, thread, files[i]);
 	}
 }
 

@@ -5,7 +5,7 @@
  *
  * libnth.so, preloaded, lets the calls fail.
  */
-#include "check.h"
+#include "proc.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -133,13 +133,11 @@ static bool says_no_memory(int fd)
 /* The exit status of a child in which calls fail as `which` says. */
 static int child(const char *which)
 {
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	const char *self = own_path();
 	int said[2], status;
 	pid_t pid;
 
-	CHECK(n > 0 && pipe(said) == 0);
-	self[n] = '\0';
+	CHECK(pipe(said) == 0);
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {

@@ -2,38 +2,30 @@
  * The descriptors are the program's: it sees none of the library's, may close and reuse every
  * number, and what it does with them harms neither side.
  */
-#include "check.h"
+#include "proc.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <linux/close_range.h>
 
 #define MOST 4096
 
-/* Into a fixed table and with bare calls, so that looking changes nothing. */
 static void open_fds(bool *seen)
 {
-	char buf[8192];
-	int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	long n;
+	struct entries dir;
+	const char *name;
 
-	CHECK(dir >= 0);
+	entries_open(&dir, "/proc/self/fd");
+	CHECK(dir.fd >= 0);
 	memset(seen, 0, MOST * sizeof(seen[0]));
-	while ((n = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
-		for (long at = 0; at < n;) {
-			struct dirent64 *d = (struct dirent64 *)(void *)(buf + at);
-			int fd = atoi(d->d_name);
+	while ((name = entries_next(&dir)) != NULL) {
+		int fd = atoi(name);
 
-			CHECK_MSG(fd < MOST, "descriptor %d is open", fd);
-			if (d->d_name[0] != '.' && fd != dir)
-				seen[fd] = true;
-			at += d->d_reclen;
-		}
+		CHECK_MSG(fd < MOST, "descriptor %d is open", fd);
+		if (fd != dir.fd)
+			seen[fd] = true;
 	}
-	close(dir);
 }
 
 /* By one call; where the system has none, one by one. */
@@ -104,12 +96,9 @@ static void fd_list(void)
 
 static void not_inherited(void)
 {
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	const char *self = own_path();
 	pid_t pid;
 
-	CHECK(n > 0);
-	self[n] = '\0';
 	close_from(3);
 	use_memory();
 	pid = fork();

@@ -3,7 +3,7 @@
  * memory, the limit on mappings, and transparent huge pages in each setting. Exhaustion is NULL and
  * ENOMEM, and what is freed afterwards serves again.
  */
-#include "check.h"
+#include "proc.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -12,23 +12,12 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-static char self[4096];
-
-static void find_self(void)
-{
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	CHECK(n > 0);
-	self[n] = '\0';
-}
-
 /* Runs another row of this program in a fresh process, after `prepare` in the child. */
 static void run_row(const char *row, bool (*prepare)(unsigned long), unsigned long arg)
 {
-	pid_t pid;
+	const char *self = own_path();
+	pid_t pid = fork();
 
-	find_self();
-	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		if (!prepare(arg))

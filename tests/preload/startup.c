@@ -2,7 +2,7 @@
  * malloc as the first and the last thing that a process or a thread does: before constructors, in
  * atexit and quick_exit handlers, in destructors of thread-specific data and of thread-locals.
  */
-#include "check.h"
+#include "proc.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -237,11 +237,8 @@ static void tls_destructors(void)
 /* A program that is gone at once, a thousand times: start and end must not depend on luck. */
 static void brief(void)
 {
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	const char *self = own_path();
 
-	CHECK(n > 0);
-	self[n] = '\0';
 	for (int i = 0; i < 200; i++) {
 		pid_t pid = fork();
 
@@ -260,19 +257,16 @@ static void nothing(void)
 /* A process with no environment at all: no PATH, no HOME, only the preload itself. */
 static void bare_environment(void)
 {
-	char self[4096], preload[4096] = "LD_PRELOAD=";
+	char preload[4096] = "LD_PRELOAD=";
 	char *env[] = {preload, NULL};
-	char *argv[] = {self, (char *)"preinit", NULL};
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *argv[] = {(char *)own_path(), (char *)"preinit", NULL};
 	pid_t pid;
 
-	CHECK(n > 0);
-	self[n] = '\0';
 	if (getenv("LD_PRELOAD"))
 		strncat(preload, getenv("LD_PRELOAD"), sizeof(preload) - 20);
 	pid = fork();
 	if (pid == 0) {
-		execve(self, argv, env);
+		execve(argv[0], argv, env);
 		_exit(9);
 	}
 	wait_exit(pid, 0);

@@ -3,7 +3,7 @@
  * from CPU to CPU in the middle of everything. Each object carries a pattern of its own, so an
  * object that is given out twice or spoilt shows at its free.
  */
-#include "check.h"
+#include "proc.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -487,11 +487,9 @@ static void *load_unload(void *arg)
 static void dlopen_loop(void)
 {
 	pthread_t t[4], busy[2];
-	char path[4096];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 20);
+	char path[4096 + 20];
 
-	CHECK(n > 0);
-	path[n] = '\0';
+	strcpy(path, own_path());
 	strcpy(strrchr(path, '/') + 1, "libplugin.so");
 	plugin_path = path;
 	if (access(path, R_OK) != 0)

@@ -3,9 +3,9 @@
  */
 #include "races.h"
 
-#include <dirent.h>
+#include "../preload/proc.h"
+
 #include <dlfcn.h>
-#include <sys/syscall.h>
 
 struct library lib;
 
@@ -233,25 +233,17 @@ static bool sleeps(const char *tid)
 	return n > 0 && strtol(text, NULL, 10) == SYS_clock_nanosleep && text[0] != 'r';
 }
 
-/* Without opendir(), which allocates: memory may be what the delayed step keeps others from. */
+/* Memory may be what the delayed step keeps others from. */
 bool is_delayed(void)
 {
-	char entries[4096];
+	struct entries tasks;
+	const char *thread;
 	bool found = false;
-	long n;
-	int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	CHECK(fd >= 0);
-	while ((n = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
-		for (long at = 0; at < n;) {
-			const struct dirent64 *task = (const struct dirent64 *)(entries + at);
-
-			at += task->d_reclen;
-			found = found || (task->d_name[0] != '.' &&
-					  strtol(task->d_name, NULL, 10) != syscall(SYS_gettid) &&
-					  sleeps(task->d_name));
-		}
-	close(fd);
+	entries_open(&tasks, "/proc/self/task");
+	while ((thread = entries_next(&tasks)) != NULL)
+		found = found ||
+			(strtol(thread, NULL, 10) != syscall(SYS_gettid) && sleeps(thread));
 	return found;
 }
 

@@ -3,7 +3,8 @@
  */
 #include "races.h"
 
-#include <dirent.h>
+#include "../preload/proc.h"
+
 #include <sys/resource.h>
 
 static _Atomic bool stop;
@@ -378,33 +379,6 @@ static void undo_without_memory(void)
 /* --- T25: often --------------------------------------------------------------------------------
  */
 
-static unsigned int count_entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	unsigned int n = 0;
-
-	CHECK(dir != NULL);
-	while (readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
-}
-
-static unsigned int count_mappings(void)
-{
-	char text[4096];
-	unsigned int lines = 0;
-	ssize_t n;
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-
-	CHECK(fd >= 0);
-	while ((n = read(fd, text, sizeof(text))) > 0)
-		for (ssize_t i = 0; i < n; i++)
-			lines += text[i] == '\n';
-	close(fd);
-	return lines;
-}
-
 #define CELLS 400
 
 /* A load of constant size: what grows is not the program. */
@@ -431,8 +405,7 @@ static void *constant_load(void *arg)
 }
 
 struct budget {
-	unsigned int mappings, files, threads;
-	long rss;
+	long mappings, files, threads, rss;
 	long long metadata;
 };
 
@@ -466,10 +439,11 @@ static void cycles(void)
 			measure(&warm);
 	}
 	measure(&now);
-	CHECK_MSG(now.mappings <= warm.mappings + 400, "%u mappings, %u", warm.mappings,
+	CHECK_MSG(now.mappings <= warm.mappings + 400, "%ld mappings, %ld", warm.mappings,
 		  now.mappings);
 	CHECK_MSG(now.files == warm.files && now.threads == warm.threads,
-		  "%u files, %u; %u threads, %u", warm.files, now.files, warm.threads, now.threads);
+		  "%ld files, %ld; %ld threads, %ld", warm.files, now.files, warm.threads,
+		  now.threads);
 	CHECK_MSG(now.rss <= warm.rss + warm.rss / 4 + 16384, "%ld KiB, %ld KiB", warm.rss,
 		  now.rss);
 	CHECK_MSG(now.metadata <= warm.metadata * 2 + (long long)MIB,
