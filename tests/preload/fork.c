@@ -46,6 +46,20 @@ static void stop_busy(pthread_t *t, size_t n)
 		CHECK(pthread_join(t[i], NULL) == 0);
 }
 
+/* n threads run fn beside others that allocate. */
+static void beside_busy(size_t n, void *(*fn)(void *), size_t nr_busy)
+{
+	pthread_t t[16], b[4];
+
+	CHECK(n <= ARRAY_SIZE(t) && nr_busy <= ARRAY_SIZE(b));
+	start_busy(b, nr_busy);
+	for (uintptr_t i = 0; i < n; i++)
+		CHECK(pthread_create(&t[i], NULL, fn, (void *)i) == 0);
+	for (size_t i = 0; i < n; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	stop_busy(b, nr_busy);
+}
+
 /* What a child does: it touches every size, so a lock left held hangs it and the alarm shows it. */
 static void child_work(uint64_t seed)
 {
@@ -71,6 +85,18 @@ static void *child_thread(void *arg)
 	return NULL;
 }
 
+static void fork_worker(uint64_t seed)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		child_work(seed);
+		_exit(0);
+	}
+	wait_exit(pid, 0);
+}
+
 static void with_threads(void)
 {
 	enum { N = 8 };
@@ -83,15 +109,8 @@ static void with_threads(void)
 		CHECK(pid >= 0);
 		if (pid == 0) {
 			child_work(i + 1);
-			if (i % 4 == 0) {
-				pid_t inner = fork();
-
-				if (inner == 0) {
-					child_work(i + 2);
-					_exit(0);
-				}
-				wait_exit(inner, 0);
-			}
+			if (i % 4 == 0)
+				fork_worker(i + 2);
 			if (i % 4 == 1) {
 				CHECK(!pthread_create(&own, NULL, child_thread, NULL));
 				CHECK(!pthread_join(own, NULL));
@@ -106,29 +125,14 @@ static void with_threads(void)
 /* Several threads fork at once while others allocate. */
 static void *forker(void *arg)
 {
-	for (uintptr_t i = 0; i < 60; i++) {
-		pid_t pid = fork();
-
-		CHECK(pid >= 0);
-		if (pid == 0) {
-			child_work(i + (uintptr_t)arg * 1000 + 1);
-			_exit(0);
-		}
-		wait_exit(pid, 0);
-	}
+	for (uintptr_t i = 0; i < 60; i++)
+		fork_worker(i + (uintptr_t)arg * 1000 + 1);
 	return NULL;
 }
 
 static void many_forkers(void)
 {
-	pthread_t t[4], f[4];
-
-	start_busy(t, 4);
-	for (uintptr_t i = 0; i < 4; i++)
-		CHECK(pthread_create(&f[i], NULL, forker, (void *)i) == 0);
-	for (size_t i = 0; i < 4; i++)
-		CHECK(pthread_join(f[i], NULL) == 0);
-	stop_busy(t, 4);
+	beside_busy(4, forker, 4);
 }
 
 /* Each generation adds objects, checks all that it inherited, and forks the next. */
@@ -495,14 +499,7 @@ static void *vforker(void *arg)
 /* From several threads at once, which stop only themselves. */
 static void vfork_storm(void)
 {
-	pthread_t t[6], b[2];
-
-	start_busy(b, 2);
-	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
-		CHECK(pthread_create(&t[i], NULL, vforker, NULL) == 0);
-	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
-		CHECK(pthread_join(t[i], NULL) == 0);
-	stop_busy(b, 2);
+	beside_busy(6, vforker, 2);
 }
 
 /* A child by clone() with a stack of its own, as container tools start theirs: no handlers run, and
@@ -555,14 +552,7 @@ static void *spawner(void *arg)
 
 static void spawn(void)
 {
-	pthread_t t[16], b[2];
-
-	start_busy(b, 2);
-	for (size_t i = 0; i < 16; i++)
-		CHECK(pthread_create(&t[i], NULL, spawner, NULL) == 0);
-	for (size_t i = 0; i < 16; i++)
-		CHECK(pthread_join(t[i], NULL) == 0);
-	stop_busy(b, 2);
+	beside_busy(16, spawner, 2);
 }
 
 static void *popener(void *arg)
@@ -574,22 +564,14 @@ static void *popener(void *arg)
 		CHECK(f && fgets(line, sizeof(line), f));
 		CHECK(strcmp(line, "from the shell\n") == 0);
 		CHECK(pclose(f) == 0);
+		CHECK(system("test -n \"$PATH\"") == 0);
 	}
 	return arg;
 }
 
 static void popen_system(void)
 {
-	pthread_t t[4], b[2];
-
-	start_busy(b, 2);
-	for (size_t i = 0; i < 4; i++)
-		CHECK(pthread_create(&t[i], NULL, popener, NULL) == 0);
-	for (int i = 0; i < 20; i++)
-		CHECK(system("test -n \"$PATH\"") == 0);
-	for (size_t i = 0; i < 4; i++)
-		CHECK(pthread_join(t[i], NULL) == 0);
-	stop_busy(b, 2);
+	beside_busy(4, popener, 2);
 }
 
 /* A big heap forked again and again: the child must not copy or walk it. */
