@@ -3,21 +3,9 @@
  */
 #include "unit.h"
 
-#include "reap.h"
-#include "rebind.h"
-
 #include <sys/wait.h>
 
 #define NODE (FIRST + 1) /* the one that leaves */
-
-static void *hold(unsigned int node, size_t size)
-{
-	void *p = sn_malloc_node(size, node);
-
-	CHECK(p != NULL);
-	CHECK_EQUAL(sn_home_of(p), node);
-	return p;
-}
 
 /* What an offline that did not happen must leave as it was. */
 struct picture {
@@ -46,20 +34,6 @@ static void check_same(const struct picture *a, const struct picture *b)
 	CHECK_EQUAL(a->standin, b->standin);
 }
 
-/* Allocation on the node works at once, and its new pages are there. */
-static void check_allocates(unsigned int node)
-{
-	void *small = sn_malloc_node(100, node), *large = sn_malloc_node(3 * MIB, node);
-
-	CHECK(small != NULL && large != NULL);
-	CHECK_EQUAL(sn_home_of(small), node);
-	memset(large, 1, 3 * MIB);
-	CHECK_EQUAL(unit_page_node(large), node);
-	CHECK_EQUAL(unit_page_node((char *)large + 3 * MIB - 1), node);
-	sn_free(small);
-	sn_free(large);
-}
-
 UNIT_TEST(strict_names_the_holders)
 {
 	struct sn_lifecycle_result result;
@@ -68,8 +42,8 @@ UNIT_TEST(strict_names_the_holders)
 
 	unit_start(4);
 	for (unsigned int i = 0; i < 10; i++)
-		unit_fill(p[i] = hold(NODE, 64), 64, i);
-	big = hold(NODE, 5 * MIB);
+		unit_fill(p[i] = unit_hold(NODE, 64), 64, i);
+	big = unit_hold(NODE, 5 * MIB);
 	before = picture_of(NODE);
 	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, &result), -EBUSY);
 	CHECK_EQUAL(result.error, -EBUSY);
@@ -86,7 +60,7 @@ UNIT_TEST(strict_names_the_holders)
 	CHECK_EQUAL(result.holders[1].bytes, 640);
 	after = picture_of(NODE);
 	check_same(&before, &after);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	for (unsigned int i = 0; i < 10; i++)
 		CHECK(unit_intact(p[i], 64, i));
 	for (unsigned int i = 0; i < 10; i++)
@@ -123,9 +97,9 @@ UNIT_TEST(strict_with_only_cached_memory)
 	thread = unit_thread(cached_thread, (void *)(uintptr_t)NODE);
 	unit_join(thread);
 	for (unsigned int i = 0; i < 200; i++) /* freed from another node: alien caches */
-		sn_free(hold(NODE, 48));
-	sn_free(hold(NODE, 20 * MIB));
-	sn_free(hold(NODE, MIB));
+		sn_free(unit_hold(NODE, 48));
+	sn_free(unit_hold(NODE, 20 * MIB));
+	sn_free(unit_hold(NODE, MIB));
 	CHECK(unit_resident(NODE) > 0);
 	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, &result), 0);
 	CHECK_EQUAL(result.state, SN_OFFLINE);
@@ -141,7 +115,7 @@ UNIT_TEST(strict_with_only_cached_memory)
 	CHECK(sn_malloc_node(MIB, NODE) == NULL);
 	CHECK_EQUAL(errno, EBUSY);
 	CHECK_EQUAL(unit_online(NODE), 0);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 }
 
 static void *offline_wait(void *arg)
@@ -152,18 +126,6 @@ static void *offline_wait(void *arg)
 	return NULL;
 }
 
-static void until_phase(unsigned int node, enum sn_phase phase)
-{
-	struct sn_transition_info info;
-
-	for (int i = 0;; i++) {
-		if (sn_transition_info(node, &info) && info.phase == phase)
-			return;
-		CHECK(i < 20000);
-		unit_sleep_ms(1);
-	}
-}
-
 UNIT_TEST(wait_ends_with_the_last_free)
 {
 	struct sn_lifecycle_result result;
@@ -171,11 +133,11 @@ UNIT_TEST(wait_ends_with_the_last_free)
 	pthread_t thread;
 
 	unit_start(3);
-	small = hold(NODE, 200);
-	run = hold(NODE, 100000);
-	span = hold(NODE, 10 * MIB);
+	small = unit_hold(NODE, 200);
+	run = unit_hold(NODE, 100000);
+	span = unit_hold(NODE, 10 * MIB);
 	thread = unit_thread(offline_wait, &result);
-	until_phase(NODE, SN_PHASE_WAIT);
+	unit_until_phase(NODE, SN_PHASE_WAIT);
 	CHECK(sn_malloc_node(64, NODE) == NULL);
 	sn_free(small);
 	unit_sleep_ms(20);
@@ -197,7 +159,7 @@ UNIT_TEST(wait_times_out)
 	void *p;
 
 	unit_start(3);
-	p = hold(NODE, 3000);
+	p = unit_hold(NODE, 3000);
 	unit_fill(p, 3000, 7);
 	before = picture_of(NODE);
 	CHECK_EQUAL(unit_offline(NODE, SN_WAIT, 100, &result), -ETIMEDOUT);
@@ -207,7 +169,7 @@ UNIT_TEST(wait_times_out)
 	after = picture_of(NODE);
 	check_same(&before, &after);
 	CHECK(unit_intact(p, 3000, 7));
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	CHECK_EQUAL(unit_offline(NODE, SN_WAIT, 0, &result), -ETIMEDOUT);
 	sn_free(p);
 	CHECK_EQUAL(unit_offline(NODE, SN_WAIT, 5000, &result), 0);
@@ -223,10 +185,10 @@ UNIT_TEST(wait_is_cancelled)
 	unit_start(3);
 	CHECK_EQUAL(sn_cancel(NODE, &cancel), 0);
 	CHECK(cancel.already);
-	p = hold(NODE, 40);
+	p = unit_hold(NODE, 40);
 	before = picture_of(NODE);
 	thread = unit_thread(offline_wait, &result);
-	until_phase(NODE, SN_PHASE_WAIT);
+	unit_until_phase(NODE, SN_PHASE_WAIT);
 	CHECK_EQUAL(sn_cancel(NODE, &cancel), 0);
 	CHECK_EQUAL(cancel.state, SN_ONLINE);
 	CHECK_EQUAL(unit_state(NODE), SN_ONLINE); /* before the cancel returned */
@@ -234,7 +196,7 @@ UNIT_TEST(wait_is_cancelled)
 	CHECK_EQUAL(result.error, -ECANCELED);
 	after = picture_of(NODE);
 	check_same(&before, &after);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	CHECK_EQUAL(sn_cancel(NODE, &cancel), 0);
 	CHECK(cancel.already);
 	sn_free(p);
@@ -247,9 +209,9 @@ UNIT_TEST(migrate_moves_everything)
 
 	unit_start(4);
 	for (unsigned int i = 0; i < 500; i++)
-		unit_fill(p[i] = hold(NODE, 1 + i * 40), 1 + i * 40, i);
-	unit_fill(run = hold(NODE, 5 * MIB), 5 * MIB, 1000);
-	unit_fill(span = hold(NODE, 33 * MIB), 33 * MIB, 1001);
+		unit_fill(p[i] = unit_hold(NODE, 1 + i * 40), 1 + i * 40, i);
+	unit_fill(run = unit_hold(NODE, 5 * MIB), 5 * MIB, 1000);
+	unit_fill(span = unit_hold(NODE, 33 * MIB), 33 * MIB, 1001);
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
 	CHECK_EQUAL(unit_state(NODE), SN_OFFLINE);
 	CHECK(result.migrated_bytes >= 38 * MIB);
@@ -265,7 +227,7 @@ UNIT_TEST(migrate_moves_everything)
 	sn_free(span);
 	CHECK_EQUAL(unit_resident(NODE), 0);
 	CHECK_EQUAL(unit_online(NODE), 0);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 }
 
 static void *held_back;
@@ -292,8 +254,8 @@ UNIT_TEST(free_pays_for_itself_alone)
 	void *other;
 
 	unit_start(2);
-	held_back = hold(NODE, MIB);
-	other = hold(NODE, 3 * MIB);
+	held_back = unit_hold(NODE, MIB);
+	other = unit_hold(NODE, 3 * MIB);
 	sn_free(other);
 	CHECK_EQUAL(sn_offline(&node, 1, &request, &result), 0);
 	CHECK(held_back == NULL);
@@ -310,7 +272,7 @@ UNIT_TEST(vacated_runs_are_apart)
 
 	unit_start(2);
 	for (unsigned int i = 0; i < 100; i++)
-		p[i] = hold(NODE, 64 << 10);
+		p[i] = unit_hold(NODE, 64 << 10);
 	for (unsigned int i = 0; i < 100; i += 2)
 		sn_free(p[i]);
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
@@ -323,32 +285,7 @@ UNIT_TEST(vacated_runs_are_apart)
 	CHECK_EQUAL(atomic_load(&machine.restores), atomic_load(&machine.vacates));
 	for (unsigned int i = 1; i < 100; i += 2)
 		sn_free(p[i]);
-	check_allocates(NODE);
-}
-
-/* Nodes that were never away cost nothing; those that were do, until a rebalance. */
-UNIT_TEST(offline_follows_the_node)
-{
-	struct sn_lifecycle_result result;
-	void *p;
-
-	unit_start(3);
-	p = hold(NODE + 1, 200 * MIB);
-	sn_free(hold(NODE, MIB));
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
-	CHECK(atomic_load(&machine.queried) < 2 * SN_SEG_PAGES);
-	CHECK_EQUAL(unit_online(NODE), 0);
-	CHECK_EQUAL(unit_offline(NODE + 1, SN_MIGRATE, -1, NULL), 0);
-	CHECK_EQUAL(sn_online(NODE + 1, false, &result), 0);
-	atomic_store(&machine.queried, 0);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
-	CHECK(atomic_load(&machine.queried) > 200 * MIB >> SN_PAGE_SHIFT);
-	CHECK_EQUAL(unit_online(NODE), 0);
-	CHECK_EQUAL(sn_online(NODE + 1, true, &result), 0);
-	atomic_store(&machine.queried, 0);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, NULL), 0);
-	CHECK(atomic_load(&machine.queried) < 2 * SN_SEG_PAGES);
-	sn_free(p);
+	unit_check_allocates(NODE);
 }
 
 UNIT_TEST(migrate_fills_targets_in_distance_order)
@@ -358,7 +295,7 @@ UNIT_TEST(migrate_fills_targets_in_distance_order)
 
 	unit_start(4);
 	machine.capacity[NODE + 1] = 8 * MIB; /* node 2 is as near as 0 and comes first */
-	unit_fill(p = hold(NODE, 30 * MIB), 30 * MIB, 3);
+	unit_fill(p = unit_hold(NODE, 30 * MIB), 30 * MIB, 3);
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
 	CHECK(unit_resident(NODE + 1) > MIB >> SN_PAGE_SHIFT);
 	CHECK(unit_resident(NODE + 1) <= 8 * MIB >> SN_PAGE_SHIFT);
@@ -376,7 +313,7 @@ UNIT_TEST(migrate_to_named_targets)
 	void *p;
 
 	unit_start(4);
-	p = hold(NODE, 4 * MIB);
+	p = unit_hold(NODE, 4 * MIB);
 	sn_mask_add(&request.to, NODE); /* itself: no target */
 	CHECK_EQUAL(sn_offline(&node, 1, &request, &result), -EINVAL);
 	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
@@ -396,7 +333,7 @@ UNIT_TEST(migrate_without_room)
 
 	unit_start(3);
 	machine.capacity[FIRST] = machine.capacity[FIRST + 2] = 4 * MIB;
-	unit_fill(p = hold(NODE, 10 * MIB), 10 * MIB, 3);
+	unit_fill(p = unit_hold(NODE, 10 * MIB), 10 * MIB, 3);
 	before = picture_of(NODE);
 	there = unit_resident(NODE);
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), -ENOMEM);
@@ -406,7 +343,7 @@ UNIT_TEST(migrate_without_room)
 	CHECK_EQUAL(unit_resident(NODE), there);
 	CHECK_EQUAL(machine.moves, 0);
 	CHECK_EQUAL(sn_event_last(), 0);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	CHECK(unit_intact(p, 10 * MIB, 3));
 }
 
@@ -417,7 +354,7 @@ UNIT_TEST(migrate_of_pages_that_stay)
 	void *p;
 
 	unit_start(3);
-	unit_fill(p = hold(NODE, 3 * MIB), 3 * MIB, 3);
+	unit_fill(p = unit_hold(NODE, 3 * MIB), 3 * MIB, 3);
 	before = picture_of(NODE);
 	machine.pages_busy = true;
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, 200, &result), -ETIMEDOUT);
@@ -428,14 +365,14 @@ UNIT_TEST(migrate_of_pages_that_stay)
 	CHECK(result.unmovable[0].pages >= 3 * MIB >> SN_PAGE_SHIFT);
 	after = picture_of(NODE);
 	check_same(&before, &after);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	machine.pages_busy = false;
 	machine.error = -EPERM;
 	machine.fail_move = 1;
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), -EPERM);
 	after = picture_of(NODE);
 	check_same(&before, &after);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
 	CHECK(unit_intact(p, 3 * MIB, 3));
 }
@@ -494,7 +431,7 @@ UNIT_TEST(cpuset_shrinks)
 	sn_mask_remove(&machine.forbidden, NODE);
 	sn_refresh_allowed();
 	CHECK_EQUAL(unit_online(NODE), 0);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	sn_free(p);
 	sn_free(q);
 	/* A cpuset of nodes that nobody here knows changes nothing. */
@@ -555,7 +492,7 @@ UNIT_TEST(cordon_stops_new_memory)
 	CHECK_EQUAL(errno, EBUSY);
 	sn_free(p);
 	CHECK_EQUAL(sn_cordon(NODE, false, &result), 0);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	p = sn_malloc(64);
 	CHECK_EQUAL(sn_home_of(p), NODE);
 	/* Cordoned, offline, online: still cordoned. */
@@ -573,9 +510,9 @@ UNIT_TEST(online_whose_restore_fails)
 	void *p;
 
 	unit_start(3);
-	p = hold(NODE, 3 * MIB);
+	p = unit_hold(NODE, 3 * MIB);
 	for (unsigned int i = 0; i < 50; i++)
-		sn_free(hold(NODE, 20000 * (i % 5 + 2)));
+		sn_free(unit_hold(NODE, 20000 * (i % 5 + 2)));
 	unit_fill(p, 3 * MIB, 9);
 	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
 	CHECK(machine.vacates > 0);
@@ -588,7 +525,7 @@ UNIT_TEST(online_whose_restore_fails)
 	CHECK(atomic_load(&sn_standin[NODE]) != 0);
 	CHECK(unit_intact(p, 3 * MIB, 9));
 	CHECK_EQUAL(sn_online(NODE, false, &result), 0);
-	check_allocates(NODE);
+	unit_check_allocates(NODE);
 	CHECK_EQUAL(sn_online(NODE, false, &result), 0);
 	CHECK(result.already);
 	sn_free(p);
@@ -613,8 +550,8 @@ UNIT_TEST(failure_at_each_step_rolls_back)
 	void *p;
 
 	unit_start(4);
-	p = hold(NODE, 5000);
-	sn_free(hold(NODE, 100));
+	p = unit_hold(NODE, 5000);
+	sn_free(unit_hold(NODE, 100));
 	unit_fill(p, 5000, 1);
 	sn_fault_hook = veto;
 	veto_error = -EIO;
@@ -626,7 +563,7 @@ UNIT_TEST(failure_at_each_step_rolls_back)
 		CHECK(strstr(result.message, sn_fault_info[steps[i]].name) != NULL);
 		after = picture_of(NODE);
 		check_same(&before, &after);
-		check_allocates(NODE);
+		unit_check_allocates(NODE);
 		CHECK(unit_intact(p, 5000, 1));
 	}
 	veto_step = SN_FAULT_COUNT;
@@ -643,193 +580,7 @@ UNIT_TEST(failure_at_each_step_rolls_back)
 	}
 	veto_step = SN_FAULT_COUNT;
 	CHECK_EQUAL(unit_online(NODE), 0);
-	check_allocates(NODE);
-}
-
-/* Partly filled slabs of a node that is away serve its stand-in. */
-UNIT_TEST(loan_and_its_end)
-{
-	struct sn_lifecycle_result result;
-	unsigned int lent = 0;
-	void *p[4000];
-
-	unit_start(3);
-	unit_cpu_node(NODE);
-	for (unsigned int i = 0; i < 4000; i++)
-		p[i] = sn_malloc(64);
-	for (unsigned int i = 0; i < 4000; i += 2) {
-		CHECK_EQUAL(sn_home_of(p[i]), NODE);
-		sn_free(p[i]);
-	}
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	for (unsigned int i = 0; i < 4000; i += 2) {
-		p[i] = sn_malloc(64);
-		lent += sn_home_of(p[i]) == NODE;
-		CHECK(unit_page_node(p[i]) != NODE);
-		CHECK(unit_page_node(p[i]) != 0);
-	}
-	CHECK(lent > 1500);
-	CHECK_EQUAL(unit_resident(NODE), 0);
-	for (unsigned int i = 0; i < 4000; i += 2)
-		sn_free(p[i]); /* into the arrays of the stand-in */
-	CHECK_EQUAL(unit_online(NODE), 0);
-	for (unsigned int i = 1; i < 4000; i += 2)
-		sn_free(p[i]);
-	/* Nothing of it is left in arrays of another node: else this is busy. */
-	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, &result), 0);
-	CHECK_EQUAL(unit_out(NODE), 0);
-}
-
-/* A node that hosts what another one moved to it has to give that up, too. */
-static void guests_leave(enum sn_policy policy)
-{
-	struct sn_lifecycle_result result;
-	unsigned int host;
-	void *p, *q;
-
-	unit_start(4);
-	unit_fill(p = hold(NODE, 3 * MIB), 3 * MIB, 1);
-	unit_fill(q = hold(NODE, 500), 500, 2);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	host = unit_page_node(p);
-	CHECK(host != NODE);
-	CHECK_EQUAL(result.guest_bytes, 0);
-	CHECK_EQUAL(unit_offline(host, policy, -1, &result), 0);
-	CHECK(result.guest_bytes >= 3 * MIB);
-	CHECK(result.guest_bytes <= result.migrated_bytes);
-	CHECK_EQUAL(unit_state(host), SN_OFFLINE);
-	CHECK(unit_page_node(p) != host);
-	CHECK(unit_page_node(q) != host);
-	CHECK_EQUAL(unit_resident(host), 0);
-	CHECK(unit_intact(p, 3 * MIB, 1) && unit_intact(q, 500, 2));
-}
-
-UNIT_TEST(guests_leave_by_migrate)
-{
-	guests_leave(SN_MIGRATE);
-}
-
-UNIT_TEST(guests_leave_by_strict)
-{
-	guests_leave(SN_STRICT);
-}
-
-/* A refusal says whose pages it moved all the same. */
-UNIT_TEST(guests_leave_before_a_refusal)
-{
-	struct sn_lifecycle_result result;
-	unsigned int host;
-	void *p;
-
-	unit_start(4);
-	unit_fill(p = hold(NODE, 3 * MIB), 3 * MIB, 1);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	host = unit_page_node(p);
-	unit_fill(hold(host, MIB), MIB, 2);
-	CHECK_EQUAL(unit_offline(host, SN_STRICT, -1, &result), -EBUSY);
-	CHECK(unit_page_node(p) != host);
-	CHECK(result.guest_bytes >= 3 * MIB);
-	CHECK_EQUAL(result.migrated_bytes, result.guest_bytes);
-	CHECK_EQUAL(unit_offline(host, SN_STRICT, -1, &result), -EBUSY);
-	CHECK_EQUAL(result.migrated_bytes, 0);
-}
-
-/* The same when the first node has returned without them. */
-UNIT_TEST(guests_of_an_online_node_leave)
-{
-	struct sn_lifecycle_result result;
-	unsigned int host;
-	void *p;
-
-	unit_start(4);
-	unit_fill(p = hold(NODE, 3 * MIB), 3 * MIB, 1);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	host = unit_page_node(p);
-	CHECK_EQUAL(unit_online(NODE), 0);
-	CHECK_EQUAL(unit_page_node(p), host);
-	CHECK_EQUAL(unit_offline(host, SN_MIGRATE, -1, &result), 0);
-	CHECK(unit_page_node(p) != host);
-	CHECK_EQUAL(unit_resident(host), 0);
-	CHECK(unit_intact(p, 3 * MIB, 1));
-}
-
-/* --- a fork in the middle of a batch ------------------------------------------------------- */
-
-#define SPAN (18 * MIB)
-
-static void *replaced; /* a span of NODE whose pages are on another node */
-static pid_t forked;
-
-/* The span is freed when its pages were found, and its place taken by another one: at home. */
-static void replace_span(unsigned int target)
-{
-	void *p = replaced;
-
-	(void)target;
-	machine.on_move = NULL;
-	sn_free(p);
-	replaced = hold(NODE, SPAN);
-	CHECK(replaced == p);
-	CHECK_EQUAL(unit_page_node(p), NODE);
-}
-
-/* The moment after the pages of the wrong span have moved.  The child sees them leave. */
-static void fork_behind_the_move(unsigned int target)
-{
-	struct sn_lifecycle_result result;
-
-	machine.after_move = NULL;
-	CHECK(unit_resident(target) > 0);
-	forked = unit_fork(NULL);
-	if (forked > 0)
-		return;
-	CHECK_EQUAL(unit_offline(target, SN_MIGRATE, -1, &result), 0);
-	CHECK_EQUAL(unit_resident(target), 0);
-	_exit(0);
-}
-
-UNIT_TEST(fork_behind_a_move)
-{
-	struct sn_lifecycle_result result;
-	unsigned int host;
-
-	unit_start(4);
-	replaced = hold(NODE, SPAN);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	host = unit_page_node(replaced);
-	CHECK_EQUAL(unit_online(NODE), 0);
-	machine.on_move = replace_span;
-	machine.after_move = fork_behind_the_move;
-	CHECK_EQUAL(unit_offline(host, SN_MIGRATE, -1, &result), 0);
-	CHECK(forked > 0);
-	unit_child_ends(forked);
-	CHECK_EQUAL(unit_resident(host), 0);
-}
-
-UNIT_TEST(rebalance_brings_pages_back)
-{
-	struct sn_lifecycle_result result;
-	struct sn_node_stats stats;
-	void *p;
-
-	unit_start(4);
-	unit_fill(p = hold(NODE, 7 * MIB), 7 * MIB, 1);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	sn_node_stats(NODE, &stats);
-	CHECK(stats.elsewhere_bytes >= 7 * MIB);
-	CHECK_EQUAL(stats.resident_bytes, 0);
-	CHECK_EQUAL(sn_online(NODE, true, &result), 0);
-	CHECK(result.migrated_bytes >= 7 * MIB);
-	CHECK_EQUAL(unit_page_node(p), NODE);
-	sn_node_stats(NODE, &stats);
-	CHECK_EQUAL(stats.elsewhere_bytes, 0);
-	CHECK(unit_intact(p, 7 * MIB, 1));
-	/* Without: they stay, and a later order brings them back. */
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	CHECK_EQUAL(sn_online(NODE, false, &result), 0);
-	CHECK(unit_page_node(p) != NODE);
-	CHECK_EQUAL(sn_online(NODE, true, &result), 0);
-	CHECK_EQUAL(unit_page_node(p), NODE);
+	unit_check_allocates(NODE);
 }
 
 UNIT_TEST(several_nodes_at_once)
@@ -841,7 +592,7 @@ UNIT_TEST(several_nodes_at_once)
 
 	unit_start(4);
 	for (unsigned int i = 0; i < 2; i++)
-		unit_fill(p[i] = hold(nodes[i], 4 * MIB), 4 * MIB, i);
+		unit_fill(p[i] = unit_hold(nodes[i], 4 * MIB), 4 * MIB, i);
 	CHECK_EQUAL(sn_offline(nodes, 2, &request, result), 0);
 	for (unsigned int i = 0; i < 2; i++) {
 		CHECK_EQUAL(unit_state(nodes[i]), SN_OFFLINE);
@@ -880,48 +631,11 @@ UNIT_TEST(strict_heeds_its_timeout)
 	struct sn_lifecycle_result result;
 
 	unit_start(2);
-	hold(NODE, 100);
+	unit_hold(NODE, 100);
 	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, 0, &result), -EBUSY);
 	CHECK(result.elapsed_ms < 60);
 	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, &result), -EBUSY);
 	CHECK(result.elapsed_ms > 90);
-}
-
-static int refuse_bind(enum sn_fault_point point)
-{
-	return point == SN_FAULT_BIND ? -ENOMEM : 0;
-}
-
-/*
- * A node whose policies cannot be pointed away stays.  One that returned without policies of its
- * own has its pages elsewhere, and from there they leave like all others.
- */
-UNIT_TEST(policies_that_cannot_be_set)
-{
-	struct sn_lifecycle_result result;
-	unsigned int host;
-	void *p;
-
-	unit_start(3);
-	sn_free(hold(NODE, 5 * MIB));
-	sn_fault_hook = refuse_bind;
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), -ENOMEM);
-	CHECK(strstr(result.message, "policies") != NULL);
-	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
-	sn_fault_hook = NULL;
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	sn_fault_hook = refuse_bind;
-	CHECK_EQUAL(unit_online(NODE), 0);
-	p = hold(NODE, 5 * MIB);
-	host = unit_page_node(p);
-	CHECK(host != NODE);
-	sn_fault_hook = NULL;
-	CHECK_EQUAL(unit_offline(host, SN_MIGRATE, -1, &result), 0);
-	CHECK_EQUAL(unit_resident(host), 0);
-	CHECK(unit_page_node(p) != host);
-	CHECK(sn_rebind_stale()); /* the reaper has free memory to give back */
-	sn_reap();
-	CHECK(!sn_rebind_stale());
 }
 
 /* Live bytes constant, a hundred cycles: no growth. */
@@ -967,7 +681,7 @@ UNIT_TEST(events_tell_the_story)
 	unit_start(2);
 	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, NULL), 0);
 	CHECK_EQUAL(unit_online(NODE), 0);
-	hold(NODE, 64);
+	unit_hold(NODE, 64);
 	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, NULL), -EBUSY);
 	for (size_t i = 0; i < SN_ARRAY_SIZE(actions); i++) {
 		CHECK(sn_event_next(seq, &event));
@@ -993,112 +707,6 @@ UNIT_TEST(events_tell_the_story)
 	CHECK_EQUAL(event.seq, sn_event_last() - SN_EVENTS + 1);
 }
 
-UNIT_TEST(plan_says_what_would_happen)
-{
-	struct sn_lifecycle_result result;
-	struct sn_plan plan;
-
-	unit_start(3);
-	hold(NODE, 3 * MIB);
-	sn_free(hold(NODE, MIB));
-	CHECK_EQUAL(sn_plan(NODE, &plan), 0);
-	CHECK(plan.feasible);
-	CHECK_EQUAL(plan.nr_targets, 2);
-	CHECK(plan.live_bytes >= 3 * MIB);
-	CHECK(plan.cached_bytes >= MIB);
-	CHECK(plan.to_move_bytes >= plan.live_bytes);
-	CHECK(plan.released_bytes >= MIB);
-	machine.capacity[FIRST] = machine.capacity[FIRST + 2] = MIB;
-	CHECK_EQUAL(sn_plan(NODE, &plan), 0);
-	CHECK(!plan.feasible);
-	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
-	machine.capacity[FIRST] = machine.capacity[FIRST + 2] = 0;
-	CHECK_EQUAL(unit_offline(FIRST, SN_MIGRATE, -1, &result), 0);
-	CHECK_EQUAL(unit_offline(FIRST + 2, SN_MIGRATE, -1, &result), 0);
-	CHECK_EQUAL(sn_plan(NODE, &plan), 0);
-	CHECK(!plan.feasible);
-	CHECK_EQUAL(sn_plan(FIRST + 3, &plan), -ENODEV);
-}
-
-/* Nothing else runs: the numbers are exact. */
-static void plan_and_do(unsigned int node)
-{
-	struct sn_lifecycle_result result;
-	struct sn_plan plan;
-
-	CHECK_EQUAL(sn_plan(node, &plan), 0);
-	CHECK(plan.feasible);
-	CHECK_EQUAL(unit_offline(node, SN_MIGRATE, -1, &result), 0);
-	CHECK_EQUAL(plan.released_bytes, result.released_bytes);
-	CHECK_EQUAL(plan.to_move_bytes, result.migrated_bytes);
-	CHECK_EQUAL(plan.guest_bytes, result.guest_bytes);
-}
-
-UNIT_TEST(plan_is_what_happens)
-{
-	static void *p[20000];
-	uint64_t seed = 5;
-
-	unit_start(3);
-	unit_cpu_node(NODE);
-	for (unsigned int i = 0; i < SN_ARRAY_SIZE(p); i++)
-		p[i] = sn_malloc(1 + unit_random(&seed) % (i % 100 == 0 ? 200000 : 3000));
-	for (unsigned int i = 0; i < SN_ARRAY_SIZE(p); i++)
-		if (unit_random(&seed) % 100 < 70)
-			sn_free(p[i]), p[i] = NULL;
-	plan_and_do(NODE);
-	/* Its stand-in has its pages, and takes its free objects. */
-	for (unsigned int i = 0; i < SN_ARRAY_SIZE(p); i++)
-		if (unit_random(&seed) % 100 < 80)
-			sn_free(p[i]), p[i] = NULL;
-	plan_and_do(sn_node_target(NODE));
-	CHECK_EQUAL(unit_online(NODE), 0);
-	for (unsigned int i = 0; i < 5000; i++)
-		p[i] = p[i] == NULL ? sn_malloc(700) : p[i];
-	plan_and_do(NODE);
-}
-
-static _Atomic bool churning;
-
-static void *churn(void *arg)
-{
-	uint64_t seed = (uintptr_t)arg;
-	void *p[400] = {NULL};
-
-	unit_cpu_node(NODE);
-	while (atomic_load(&churning)) {
-		unsigned int i = unit_random(&seed) % SN_ARRAY_SIZE(p);
-
-		sn_free(p[i]);
-		p[i] = sn_malloc(unit_random(&seed) % (i % 16 == 0 ? 9000000 : 5000));
-		if (i % 32 == 0)
-			p[i] = sn_realloc(p[i], 100000);
-		if (i == 7)
-			sn_make_room(sn_nodes[NODE]);
-	}
-	for (unsigned int i = 0; i < SN_ARRAY_SIZE(p); i++)
-		sn_free(p[i]);
-	return NULL;
-}
-
-/* Segments, slabs and spans come and go under the survey. */
-UNIT_TEST(plan_of_a_busy_program)
-{
-	struct sn_plan plan;
-	pthread_t thread[3];
-
-	unit_start(3);
-	atomic_store(&churning, true);
-	for (uintptr_t i = 0; i < 3; i++)
-		CHECK(pthread_create(&thread[i], NULL, churn, (void *)(i + 1)) == 0);
-	for (uint64_t end = sn_now_ns() + 1000000000u; sn_now_ns() < end;)
-		CHECK_EQUAL(sn_plan(NODE, &plan), 0);
-	atomic_store(&churning, false);
-	for (unsigned int i = 0; i < 3; i++)
-		CHECK(pthread_join(thread[i], NULL) == 0);
-	plan_and_do(NODE);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -1110,7 +718,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(migrate_moves_everything),
 		cmocka_unit_test(free_pays_for_itself_alone),
 		cmocka_unit_test(vacated_runs_are_apart),
-		cmocka_unit_test(offline_follows_the_node),
 		cmocka_unit_test(migrate_fills_targets_in_distance_order),
 		cmocka_unit_test(migrate_to_named_targets),
 		cmocka_unit_test(migrate_without_room),
@@ -1121,22 +728,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(cordon_stops_new_memory),
 		cmocka_unit_test(online_whose_restore_fails),
 		cmocka_unit_test(failure_at_each_step_rolls_back),
-		cmocka_unit_test(loan_and_its_end),
-		cmocka_unit_test(guests_leave_by_migrate),
-		cmocka_unit_test(guests_leave_by_strict),
-		cmocka_unit_test(guests_leave_before_a_refusal),
-		cmocka_unit_test(guests_of_an_online_node_leave),
-		cmocka_unit_test(fork_behind_a_move),
-		cmocka_unit_test(rebalance_brings_pages_back),
 		cmocka_unit_test(several_nodes_at_once),
 		cmocka_unit_test(invalid_among_several),
 		cmocka_unit_test(strict_heeds_its_timeout),
-		cmocka_unit_test(policies_that_cannot_be_set),
 		cmocka_unit_test(cycles_do_not_grow),
 		cmocka_unit_test(events_tell_the_story),
-		cmocka_unit_test(plan_says_what_would_happen),
-		cmocka_unit_test(plan_is_what_happens),
-		cmocka_unit_test(plan_of_a_busy_program),
 	};
 
 	unit_arguments(argc, argv);

@@ -662,14 +662,6 @@ UNIT_TEST(unregister_waits_for_the_callback)
 
 /* --- newcomers ----------------------------------------------------------------------------- */
 
-static void until_phase(enum sn_phase phase)
-{
-	struct sn_transition_info info;
-
-	while (!sn_transition_info(NODE, &info) || info.phase != phase)
-		unit_sleep_ms(1);
-}
-
 UNIT_TEST(newcomer_in_the_middle)
 {
 	static struct call offline = {.policy = SN_WAIT, .timeout_ms = -1};
@@ -680,7 +672,7 @@ UNIT_TEST(newcomer_in_the_middle)
 	join_in(&mem, 0);
 	p = sn_malloc_node(64, NODE);
 	worker = unit_thread(offline_thread, &offline);
-	until_phase(SN_PHASE_WAIT);
+	unit_until_phase(NODE, SN_PHASE_WAIT);
 	TAPE("m:going-offline/1 ");
 	join_in(&node, 0);
 	TAPE("n:removing/1 "); /* when register has returned it was told */
@@ -710,7 +702,7 @@ UNIT_TEST(late_veto)
 		refuser.refuse = kind == 1 ? (int)SLABNODE_NODE_REMOVING_LAST_MEMORY
 					   : (int)SLABNODE_MEM_GOING_OFFLINE;
 		worker = unit_thread(offline_thread, &offline);
-		until_phase(SN_PHASE_WAIT);
+		unit_until_phase(NODE, SN_PHASE_WAIT);
 		join_in(&refuser, 100);
 		unit_join(worker);
 		CHECK_EQUAL(offline.error, -EBUSY);
@@ -1067,16 +1059,6 @@ static void child_changes_nodes(void)
 	CHECK_EQUAL(sn_notifier_unregister(child.id), 0);
 }
 
-/* The sanitizers' own locks and the thread sanitizer's state do not survive some of this. */
-static bool can_fork(void)
-{
-#ifdef __SANITIZE_THREAD__
-	return false;
-#else
-	return true;
-#endif
-}
-
 UNIT_TEST(fork_during_a_transition)
 {
 	static struct call offline = {.policy = SN_WAIT, .timeout_ms = -1};
@@ -1084,14 +1066,14 @@ UNIT_TEST(fork_during_a_transition)
 	pid_t pid;
 	void *p;
 
-	if (!can_fork())
+	if (!unit_can_fork())
 		return;
 	start_gated(2);
 	join_in(&mem, 0);
 	join_in(&node, 0);
 	p = sn_malloc_node(64, NODE);
 	worker = unit_thread(offline_thread, &offline);
-	until_phase(SN_PHASE_WAIT);
+	unit_until_phase(NODE, SN_PHASE_WAIT);
 	pid = unit_fork(&gate);
 	if (pid == 0) {
 		child_changes_nodes();
@@ -1110,7 +1092,7 @@ UNIT_TEST(fork_during_a_stall)
 	pthread_t worker;
 	pid_t pid;
 
-	if (!can_fork())
+	if (!unit_can_fork())
 		return;
 	start_gated(2);
 	prepare_stall("going-offline");
@@ -1147,7 +1129,7 @@ UNIT_TEST(fork_inside_a_callback)
 	static const char *const at[] = {"removing", "going-offline", "removed", "offline"};
 	struct sn_lifecycle_result result;
 
-	if (!can_fork())
+	if (!unit_can_fork())
 		return;
 	start_gated(2);
 	mem.inside = node.inside = fork_inside;
@@ -1181,7 +1163,7 @@ UNIT_TEST(fork_in_a_storm)
 {
 	pthread_t threads[6];
 
-	if (!can_fork())
+	if (!unit_can_fork())
 		return;
 	start_gated(STORM_NODES);
 	for (uintptr_t i = 0; i < 2; i++) {

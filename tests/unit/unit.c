@@ -478,11 +478,32 @@ enum sn_node_state unit_state(unsigned int node)
 	return sn_node_state(sn_nodes[node]);
 }
 
+void unit_until_phase(unsigned int node, enum sn_phase phase)
+{
+	struct sn_transition_info info;
+
+	for (int i = 0;; i++) {
+		if (sn_transition_info(node, &info) && info.phase == phase)
+			return;
+		CHECK(i < 20000);
+		unit_sleep_ms(1);
+	}
+}
+
 void unit_sleep_ms(long ms)
 {
 	struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
 
 	nanosleep(&ts, NULL);
+}
+
+bool unit_can_fork(void)
+{
+#ifdef __SANITIZE_THREAD__
+	return false;
+#else
+	return true;
+#endif
 }
 
 pid_t unit_fork(pthread_mutex_t *gate)
@@ -536,6 +557,28 @@ void unit_quiesce(void)
 	CHECK_EQUAL(sn_drain(SN_NODE_NONE, false, &result), 0);
 	/* What came out of alien caches during the first round lies in shared stores. */
 	CHECK_EQUAL(sn_drain(SN_NODE_NONE, false, &result), 0);
+}
+
+void *unit_hold(unsigned int node, size_t size)
+{
+	void *p = sn_malloc_node(size, node);
+
+	CHECK(p != NULL);
+	CHECK_EQUAL(sn_home_of(p), node);
+	return p;
+}
+
+void unit_check_allocates(unsigned int node)
+{
+	void *small = sn_malloc_node(100, node), *large = sn_malloc_node(3 * MIB, node);
+
+	CHECK(small != NULL && large != NULL);
+	CHECK_EQUAL(sn_home_of(small), node);
+	memset(large, 1, 3 * MIB);
+	CHECK_EQUAL(unit_page_node(large), node);
+	CHECK_EQUAL(unit_page_node((char *)large + 3 * MIB - 1), node);
+	sn_free(small);
+	sn_free(large);
 }
 
 uint64_t unit_out(unsigned int node)

@@ -126,7 +126,11 @@ int unit_offline(unsigned int node, enum sn_policy policy, int64_t timeout_ms,
 		 struct sn_lifecycle_result *result);
 int unit_online(unsigned int node);
 enum sn_node_state unit_state(unsigned int node);
+/* Until a transition of the node has got there; twenty seconds at most. */
+void unit_until_phase(unsigned int node, enum sn_phase phase);
 void unit_sleep_ms(long ms);
+/* The sanitizers' own locks and the thread sanitizer's state do not survive every fork. */
+bool unit_can_fork(void);
 /* fork() within the core's handlers; the child has a minute.  `gate` (may be NULL): a lock of the
  * test's own that must be free in the child. */
 pid_t unit_fork(pthread_mutex_t *gate);
@@ -134,6 +138,10 @@ pid_t unit_fork(pthread_mutex_t *gate);
 void unit_child_ends(pid_t pid);
 pthread_t unit_thread(void *(*fn)(void *), void *arg);
 void *unit_join(pthread_t thread);
+/* An object or block of that node. */
+void *unit_hold(unsigned int node, size_t size);
+/* Allocation on the node works at once, and its new pages are there. */
+void unit_check_allocates(unsigned int node);
 /* Puts every free object into its slab: afterwards nr_out counts what the program holds. */
 void unit_quiesce(void);
 /* Objects of malloc's classes that slabs of the node count as out. */
