@@ -16,8 +16,13 @@ const char *sn_version(void);
 /* One line "slabnode: MESSAGE" on stderr, once a process for each key (a constant string). */
 void sn_warn_once(const char *key, const char *message);
 
-/* start.c: runs once, from the constructor or from the first call that needs it. */
+/* start.c: whether the process uses our malloc; not where the program, or a library that was
+ * preloaded before, has one of its own. */
+bool sn_serves_malloc(void);
+/* Runs once, from the constructor or from the first call that needs it. */
 void sn_start(void);
+/* Whether the process has had a second thread, as far as libc knows. */
+bool sn_multi_threaded(void);
 /* Whether the caller is the process's main thread; asks the system only where it has to. */
 bool sn_in_main_thread(void);
 /* The program asked for a seccomp filter: no thread is started any more. */

@@ -95,7 +95,7 @@ static void reap_without_thread(void)
 
 /* --- duties of the slow path -------------------------------------------------------------- */
 
-static bool multi_threaded(void)
+bool sn_multi_threaded(void)
 {
 	return &__libc_single_threaded != NULL && !__libc_single_threaded;
 }
@@ -120,7 +120,7 @@ static void slow_hook(size_t bytes)
 			sn_control_poke(); /* else there are no tables to be emptied */
 		return;
 	}
-	if (multi_threaded() ||
+	if (sn_multi_threaded() ||
 	    atomic_fetch_add_explicit(&handed_out, bytes, memory_order_relaxed) > LAZY_BYTES)
 		start_control();
 	else
