@@ -240,7 +240,7 @@ void sn_topology_start(void)
 			sn_warn_once("topology", line);
 		}
 	}
-	if (!found && many_nodes()) {
+	if (!found && sn_serves_malloc() && many_nodes()) {
 		found = load("slabnode-numa", &args, message, sizeof(message));
 		if (!found && sn_options.verbose > 0)
 			sn_warn_once("numa", message);

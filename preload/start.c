@@ -291,6 +291,31 @@ static void start_core(void)
 	sn_core_start(&config);
 }
 
+bool sn_serves_malloc(void)
+{
+	Dl_info used, own;
+
+	return dladdr(dlsym(RTLD_DEFAULT, "malloc"), &used) == 0 ||
+	       dladdr((void *)(uintptr_t)sn_serves_malloc, &own) == 0 ||
+	       used.dli_fbase == own.dli_fbase;
+}
+
+/*
+ * Where the process has another malloc than ours, what we open would allocate by that, and it may
+ * not be ready before main: GNU Common Lisp's is not.  There is nothing to place either, so such a
+ * process has one node, and neither module nor thread of ours.
+ */
+static void stand_by(void)
+{
+	if (sn_options.verbose > 0)
+		sn_warn_once("stand-by", "the program has a malloc of its own, which is used");
+	sn_options.topology = NULL;
+	sn_options.offline = NULL;
+	sn_options.control = SN_CONTROL_OFF;
+	sn_options.hardened = 0;
+	sn_options.sample = 0;
+}
+
 __attribute__((constructor(101))) void sn_start(void)
 {
 	if (sn_core_started())
@@ -299,6 +324,8 @@ __attribute__((constructor(101))) void sn_start(void)
 	if (system_says_main_thread())
 		main_thread = __builtin_thread_pointer();
 	sn_options_read();
+	if (!sn_serves_malloc())
+		stand_by();
 	sn_exit_stats_prepare();
 	sn_topology_start();
 	start_core();
