@@ -469,8 +469,10 @@ SN_NOINLINE void sn_free_new_slow(const char *call, void *p, size_t size, size_t
 
 SN_NOINLINE void sn_free_aligned_slow(void *p, size_t align)
 {
-	if (sn_unlikely(sn_hardened > 0))
+	if (sn_unlikely(sn_hardened > 0) && p != NULL) {
+		live_size("free", p);
 		sn_hardened_check_align("delete", p, align);
+	}
 	sn_free_slow(p);
 }
 
@@ -479,6 +481,16 @@ SN_NOINLINE void sn_free_sized_slow(void *p, size_t size)
 	if (sn_unlikely(sn_hardened > 0) && p != NULL)
 		sn_hardened_check_fit("free_sized", p, live_size("free", p), size);
 	sn_free_slow(p);
+}
+
+void sn_free_cached(void *p, unsigned int cache)
+{
+	if (sn_unlikely(sn_hardened > 0) && p != NULL) {
+		live_size("free", p);
+		if (sn_cache_of(p, sn_segmap_entry(p)) != cache)
+			sn_fatal_call("slabnode_cache_free", "of an object of another cache", p);
+	}
+	sn_free(p);
 }
 
 /* --- the rest of the family -------------------------------------------------------------- */

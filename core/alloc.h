@@ -164,6 +164,8 @@ size_t sn_usable_size(const void *p);
 /* Only from this node: NULL and errno (ENODEV, EBUSY, ENOMEM) when it is not to be had. */
 void *sn_malloc_node(size_t size, unsigned int node);
 void *sn_alloc_cache_node(unsigned int cache, unsigned int node);
+/* free() of an object that must be this cache's, as is looked up from level 1 on. */
+void sn_free_cached(void *p, unsigned int cache);
 /* The node index an object belongs to (its home), or SN_NODE_NONE when it is not ours. */
 unsigned int sn_home_of(const void *p);
 

@@ -495,7 +495,7 @@ int sn_cache_destroy(unsigned int index)
 	for (int tries = 0; tries < 100 && error == -EAGAIN; tries++) {
 		cache_drain_all(index);
 		sn_lock_acquire(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
-		error = cache_left(index);
+		error = sn_caches[index].in_use ? cache_left(index) : -EINVAL;
 		if (error == 0) {
 			atomic_store(&sn_caches[index].movable, NULL);
 			sn_caches[index].in_use = 0;

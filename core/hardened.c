@@ -92,7 +92,7 @@ static bool is_size_of(size_t have, size_t size)
 
 void sn_hardened_check_align(const char *call, const void *p, size_t align)
 {
-	if (((uintptr_t)p & (align - 1)) != 0)
+	if (align == 0 || (((uintptr_t)p | align) & (align - 1)) != 0)
 		sn_fatal_mismatch(call, "alignment", align, (size_t)((uintptr_t)p & -(uintptr_t)p),
 				  p);
 }

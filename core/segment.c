@@ -8,6 +8,7 @@
 #include "segment.h"
 
 #include "fault.h"
+#include "hardened.h"
 #include "meta.h"
 #include "rebind.h"
 
@@ -164,13 +165,17 @@ bool sn_block_was_at(uintptr_t addr)
 		       SN_SEG_BLOCK_GONE + sn_page_number((const void *)addr);
 }
 
-/* Position of `count` consecutive unused segments, or nr_segments. */
-static size_t find_unused(const struct sn_range *range, size_t count)
+/* Position of `count` consecutive unused segments, of which no block is remembered if `fresh`, or
+ * nr_segments. */
+static size_t find_unused(const struct sn_range *range, size_t count, bool fresh)
 {
 	size_t run = 0;
 
 	for (size_t i = 0; i < range->nr_segments; i++) {
-		run = range->state[i] == SN_SEG_USED ? 0 : run + 1;
+		bool taken =
+			fresh ? range->state[i] != SN_SEG_UNUSED : range->state[i] == SN_SEG_USED;
+
+		run = taken ? 0 : run + 1;
 		if (run == count)
 			return i + 1 - count;
 	}
@@ -192,18 +197,29 @@ static void mark_used(const struct sn_node *node, struct sn_range *range, size_t
 	range->nr_used += count;
 }
 
-struct sn_segment *sn_segments_reserve(struct sn_node *node, size_t count)
+static struct sn_range *range_with(const struct sn_node *node, size_t count, bool fresh, size_t *at)
+	SN_REQUIRES(&node->page_lock)
 {
-	struct sn_range *range;
-	size_t at = 0;
-
-	for (range = node->ranges; range != NULL; range = range->next) {
+	for (struct sn_range *range = node->ranges; range != NULL; range = range->next) {
 		if (range->nr_segments - range->nr_used < count)
 			continue;
-		at = find_unused(range, count);
-		if (at < range->nr_segments)
-			break;
+		*at = find_unused(range, count, fresh);
+		if (*at < range->nr_segments)
+			return range;
 	}
+	return NULL;
+}
+
+/* From level 2 on, places of freed blocks are the last to be used again. */
+struct sn_segment *sn_segments_reserve(struct sn_node *node, size_t count)
+{
+	struct sn_range *range = NULL;
+	size_t at = 0;
+
+	if (sn_hardened > 1)
+		range = range_with(node, count, true, &at);
+	if (range == NULL)
+		range = range_with(node, count, false, &at);
 	if (range == NULL) {
 		range = range_add(node, count);
 		if (range == NULL)

@@ -295,7 +295,8 @@ struct slabnode_cache *slabnode_cache_create(const char *name, size_t size, size
  * @cache: may be NULL
  *
  * Context: sleeps; of a movable cache: no callback.
- * Return: 0; -EBUSY while objects of it are allocated, and it is as before; -EDEADLK.
+ * Return: 0; -EBUSY while objects of it are allocated, and it is as before; -EDEADLK; -EINVAL: it
+ * was destroyed before.
  */
 int slabnode_cache_destroy(struct slabnode_cache *cache);
 

@@ -208,8 +208,7 @@ SN_EXPORT void *slabnode_cache_alloc_node(struct slabnode_cache *cache, int node
 
 SN_EXPORT void slabnode_cache_free(struct slabnode_cache *cache, void *object)
 {
-	(void)cache;
-	sn_free(object);
+	sn_free_cached(object, index_of(cache));
 }
 
 SN_EXPORT int slabnode_cache_set_movable(struct slabnode_cache *cache, slabnode_get_fn *get,

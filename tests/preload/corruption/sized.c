@@ -129,6 +129,17 @@ static void sized_right(void)
 	}
 }
 
+/* The object is aligned so, but nothing is ever aligned like that. */
+static void free_aligned_sized_odd(void)
+{
+	void (*free_aligned_sized)(void *, size_t, size_t) =
+		(void (*)(void *, size_t, size_t))function("free_aligned_sized");
+	char *p = aligned_alloc(64, 128);
+
+	expect(p, "free_aligned_sized with alignment 48, the object has %lu", alignment_of(p));
+	free_aligned_sized(p, 48, 128);
+}
+
 static const struct misuse misuses[] = {
 	FROM(1, delete_too_large),
 	FROM(1, delete_too_small),
@@ -141,6 +152,7 @@ static const struct misuse misuses[] = {
 	FROM(1, delete_without_alignment),
 	FROM(1, free_sized_wrong),
 	FROM(1, free_aligned_sized_wrong),
+	FROM(1, free_aligned_sized_odd),
 };
 
 static const struct row rows[] = {

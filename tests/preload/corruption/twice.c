@@ -191,6 +191,17 @@ static void double_span_trimmed(void)
 	free(opaque(p));
 }
 
+/* Another one of its length came meanwhile: in its place where it was cached, elsewhere from level
+ * 2 on. */
+static void double_span_later(void)
+{
+	void *p = freed_once(malloc(8 * MIB)), *q = malloc(8 * MIB);
+
+	free(opaque(p));
+	if (p != q)
+		free(q);
+}
+
 /* By a realloc that had to move it. */
 static void double_span_moved(void)
 {
@@ -249,7 +260,7 @@ static const struct misuse misuses[] = {
 	FROM(0, double_span_moved),   FROM(1, double_object),	     FROM(1, double_object_32k),
 	FROM(1, double_object_later), FROM(1, double_calloc),	     FROM(1, double_memalign),
 	FROM(1, double_thread),	      FROM(1, double_node),	     FROM(1, double_trimmed),
-	FROM(1, double_race),	      FROM(1, double_fork),
+	FROM(1, double_race),	      FROM(1, double_fork),	     FROM(2, double_span_later),
 };
 
 const struct kind twice = {
