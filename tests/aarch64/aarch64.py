@@ -3,7 +3,8 @@
 
     unit     unit tests of core/, a part (in the locked path: there are no sequences for ARM)
     all      everything is compiled; all unit tests
-    preload  programs of tests/preload under the library, with one node and with four simulated ones
+    symbols  the library as tests/preload/symbols.py sees it from outside
+    preload  programs of tests/preload under the library, on one node and on four simulated ones
 
 The compiler and its libc are Debian's cross packages. The other libraries (cmocka, numa, hwloc,
 jansson) are ARM packages, downloaded into the build directory and unpacked there, never installed.
@@ -124,13 +125,16 @@ def compile_targets(targets):
 
 
 def emulate(name, argv, env=None):
-    """Runs a program and reports it as a test; whether it did what it must."""
     settings = [word for key, value in (env or {}).items() for word in ("-E", f"{key}={value}")]
+    return report(name, EMULATOR + settings + argv)
+
+
+def report(name, argv):
+    """Runs a program and reports it as a test; whether it did what it must."""
     begin = time.monotonic()
     try:
-        done = subprocess.run(EMULATOR + settings + argv, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                              timeout=PATIENCE, text=True, errors="replace",
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL, timeout=PATIENCE, text=True, errors="replace",
                               env=dict(os.environ, UNIT_SECONDS=str(PATIENCE)))
         status, output = done.returncode, done.stdout
     except subprocess.TimeoutExpired:
@@ -159,6 +163,14 @@ def everything():
     return unit(unit_names())
 
 
+def symbols():
+    compile_targets(["preload/libslabnode.so.1.0.0"])
+    script = [sys.executable, f"{SOURCE}/tests/preload/symbols.py"]
+    rows = subprocess.run(script + ["--list"], check=True, capture_output=True, text=True).stdout
+    return all([report(f"symbols-{row}", script + [row, f"{BUILD}/preload/libslabnode.so.1.0.0"])
+                for row in rows.split()])
+
+
 def check_preload_list():
     """Rows that tests/preload no longer has would be tested for nothing."""
     with open(f"{SOURCE}/tests/preload/rows.toml", "rb") as f:
@@ -185,7 +197,8 @@ def preload():
     return fine
 
 
-ROWS = {"unit": lambda: unit(UNIT_PART), "all": everything, "preload": preload}
+ROWS = {"unit": lambda: unit(UNIT_PART), "all": everything, "symbols": symbols,
+        "preload": preload}
 
 
 def main():

@@ -37,15 +37,21 @@ def dynamic_symbols(lib):
     return out
 
 
-def intended():
+def machine(lib):
+    return re.search(r"Machine:\s+(.*)", readelf("-h", lib)).group(1)
+
+
+def intended(lib):
+    """Names, and prefixes; a word behind a name is the machine that alone has it."""
     names, prefixes = set(), []
+    here = machine(lib)
     with open(os.path.join(HERE, "symbols.txt"), encoding="utf-8") as f:
         for line in f:
-            line = line.split("#")[0].strip()
-            if line.endswith("*"):
-                prefixes.append(line[:-1])
-            elif line:
-                names.add(line)
+            name, _, only = line.split("#")[0].strip().partition(" ")
+            if name.endswith("*"):
+                prefixes.append(name[:-1])
+            elif name and only.strip() in here:
+                names.add(name)
     return names, prefixes
 
 
@@ -55,7 +61,7 @@ def fail(message):
 
 
 def exported(lib):
-    names, prefixes = intended()
+    names, prefixes = intended(lib)
     have = {n for n, defined, _ in dynamic_symbols(lib) if defined}
     missing = sorted(names - have)
     extra = sorted(n for n in have - names if not n.startswith(tuple(prefixes)))
@@ -211,10 +217,9 @@ def sequences(lib):
 
 def rseq(lib):
     """Each sequence is what the kernel accepts, and its abort is where the kernel will jump."""
-    machine = re.search(r"Machine:\s+(.*)", readelf("-h", lib)).group(1)
     found = sequences(lib)
     if not found:
-        if "X86-64" in machine:
+        if "X86-64" in machine(lib):
             fail("no section __rseq_cs, though the architecture has sequences")
         print("skip: no restartable sequences on this architecture")
         sys.exit(77)
