@@ -15,6 +15,7 @@ healthy process never gives. Usage: mock_server.py LIBRARY_FILE RUNDIR [key=valu
   barred=N,...     nodes that its cpuset forbids
   command=NAME     what the hello says
   caches=N         how many caches (1)
+  stall=MS         the longest stall of an offline (0.25)
 
 It prints "ready" when it can be found.
 """
@@ -277,7 +278,7 @@ class Client(threading.Thread):
         return {"ok": True, "node": node, "state": "offline", "already": False,
                 "policy": values.get("policy", "migrate"), "drained_objects": 7,
                 "released_bytes": 65536, "evicted_objects": 0, **self.moved(),
-                "unmovable": [], "elapsed_ms": 1.5, "max_stall_ms": 0.25,
+                "unmovable": [], "elapsed_ms": 1.5, "max_stall_ms": float(self.options.get("stall", "0.25")),
                 "other_bytes": int(self.options.get("other", "0")), **whole}
 
     def online(self, node, _values):

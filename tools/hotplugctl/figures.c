@@ -41,7 +41,7 @@ static void print_figure(const struct context *context, const struct figure *fig
 	if (kind == FIGURE_BYTES)
 		text = format_bytes(field_count(reply, figure->name), exact_bytes(context));
 	else if (kind == FIGURE_MS)
-		text = format_text("%.3g", json_number_value(value));
+		text = format_ms(json_number_value(value));
 	else
 		text = format_text("%llu", (unsigned long long)field_count(reply, figure->name));
 	printf("  %-14s %s%s%s\n", figure->label, text, *figure->after ? " " : "", figure->after);

@@ -185,7 +185,7 @@ void log_deed(const struct follow *follow, const struct follower *follower, cons
 		part = failure_text(row);
 		append_text(&text, "not %s: %s", offline ? "offline" : "online", part);
 		if (retry_ms)
-			append_text(&text, "; again in %.3g s", (double)retry_ms / 1000);
+			append_text(&text, "; again in %g s", (double)retry_ms / 1000);
 	} else {
 		part = format_bytes(field_count(row, "migrated_bytes"), false);
 		append_text(&text, "%s", offline ? "offline" : "online");

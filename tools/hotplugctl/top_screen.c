@@ -124,7 +124,7 @@ static void draw_head(const struct top_view *view)
 	put(0, 0, A_BOLD, line);
 	if (localtime_r(&now, &local))
 		strftime(clock, sizeof(clock), "%H:%M:%S", &local);
-	line = format_text("%severy %.3gs  %s", view->paused ? "PAUSED  " : "",
+	line = format_text("%severy %gs  %s", view->paused ? "PAUSED  " : "",
 			   (double)view->delay_ms / 1000, clock);
 	at = COLS - (int)strlen(line);
 	put(0, at > behind ? at : behind, view->paused ? A_REVERSE : A_NORMAL, line);

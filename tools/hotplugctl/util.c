@@ -124,6 +124,14 @@ char *format_bytes(uint64_t bytes, bool exact)
 	return format_text("%.0f%c", value, units[unit]);
 }
 
+/* As many digits as tell something: "0.006", "0.15", "12.7", "2850". */
+char *format_ms(double ms)
+{
+	if (ms <= 0)
+		return copy_text("0");
+	return format_text("%.*f", ms < 0.1 ? 3 : ms < 1 ? 2 : ms < 100 ? 1 : 0, ms);
+}
+
 /* A plain decimal number that is not negative; no exponent, no sign, no "inf". */
 bool parse_number(const char *text, double *number)
 {

@@ -27,6 +27,7 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 uint64_t now_ms(void);
 char *format_bytes(uint64_t bytes, bool exact);
+char *format_ms(double ms);
 bool parse_number(const char *text, double *number);
 bool parse_nodes(const char *text, struct node_list *list);
 char *join_nodes(const struct node_list *list, const char *separator);
