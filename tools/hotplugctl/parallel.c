@@ -34,7 +34,7 @@ static void pass_on(int number)
 }
 
 static struct helper start_helper(size_t index, json_t *(*work)(void *data, size_t index),
-				  void *data)
+				  void *data, const sigset_t *mask)
 {
 	struct helper helper = {0};
 	int ends[2];
@@ -51,6 +51,7 @@ static struct helper start_helper(size_t index, json_t *(*work)(void *data, size
 	}
 	close(ends[0]);
 	nr_helpers = 0;
+	sigprocmask(SIG_SETMASK, mask, NULL);
 	json_dumpfd(work(data, index), ends[1], JSON_COMPACT);
 	_exit(EXIT_DONE);
 }
@@ -69,14 +70,21 @@ json_t *run_parallel(size_t count, json_t *(*work)(void *data, size_t index), vo
 	struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
 	struct sigaction before[NR_PASSED_ON];
 	json_t *reports = json_array();
+	sigset_t held, mask;
 
 	fflush(stdout);
 	sigemptyset(&action.sa_mask);
+	sigemptyset(&held);
+	for (size_t i = 0; i < NR_PASSED_ON; i++)
+		sigaddset(&held, passed_on[i]);
+	/* A signal while they are started would end us alone, and leave them behind. */
+	sigprocmask(SIG_BLOCK, &held, &mask);
 	helpers = grow(NULL, count * sizeof(*helpers));
 	for (nr_helpers = 0; nr_helpers < count; nr_helpers++)
-		helpers[nr_helpers] = start_helper(nr_helpers, work, data);
+		helpers[nr_helpers] = start_helper(nr_helpers, work, data, &mask);
 	for (size_t i = 0; i < NR_PASSED_ON; i++)
 		sigaction(passed_on[i], &action, &before[i]);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(reports, collect(&helpers[i]));
 	for (size_t i = 0; i < NR_PASSED_ON; i++)
