@@ -117,6 +117,7 @@ int sn_node_appeared(int os_number) SN_REQUIRES(&sn_lifecycle_lock);
 struct sn_plan {
 	unsigned int node;
 	bool feasible;
+	bool already; /* offline: nothing would change */
 	uint64_t cached_bytes, live_bytes, metadata_bytes;
 	/* What the offline's result will say: given back to the system, evicted from movable
 	 * caches, moved; of that, other nodes' guests. */

@@ -126,7 +126,7 @@ int sn_plan(unsigned int index, struct sn_plan *plan)
 	sn_movable_count(index, &plan->evict_objects, &plan->evict_bytes);
 	plan->nr_holders = sn_drain_holders(sn_nodes[index], plan->holders, SN_MAX_HOLDERS);
 	if (sn_node_state(sn_nodes[index]) == SN_OFFLINE) {
-		sn_plan_obstacle(plan, "the node is offline already");
+		plan->feasible = plan->already = true;
 		return 0;
 	}
 	error = plan_pages(plan, &move_error);

@@ -382,6 +382,7 @@ void sn_show_plan(struct sn_reply *reply, const struct sn_plan *plan)
 	sn_json_bool(reply, "ok", true);
 	show_node_number(reply, "node", plan->node);
 	sn_json_bool(reply, "feasible", plan->feasible);
+	sn_json_bool(reply, "already", plan->already);
 	sn_json_u64(reply, "cached_bytes", plan->cached_bytes);
 	sn_json_u64(reply, "live_bytes", plan->live_bytes);
 	sn_json_u64(reply, "metadata_bytes", plan->metadata_bytes);

@@ -258,7 +258,7 @@ static void room(void)
 	CHECK_INTACT(p[0], 10 * MIB, 0);
 	CHECK_INTACT(p[1], 30 * MIB, 1);
 	CTL(0, "--json plan 1");
-	PRINTED("offline already");
+	PRINTED("\"feasible\":true,\"already\":true");
 	CTL(0, "--json plan 0");
 	PRINTED("last usable");
 }

@@ -243,7 +243,9 @@ static void show_plan(const struct context *context, const struct targets *targe
 	if (show_failure(context, targets))
 		return;
 	printf("node %llu: offline %s\n", (unsigned long long)field_count(reply, "node"),
-	       field_flag(reply, "feasible") ? "would succeed" : "would not succeed");
+	       field_flag(reply, "already")    ? "already: nothing would change"
+	       : field_flag(reply, "feasible") ? "would succeed"
+					       : "would not succeed");
 	print_note(reply);
 	print_figures(context, plan_figures, reply);
 	print_plan_targets(context, reply);
