@@ -45,6 +45,7 @@
 #define ACCEPT_PAUSE_MS	 1000
 #define RETRY_MS	 100
 #define RETIRE_WAIT_MS	 3000
+#define MAX_REASON	 512
 #define OPERATIONS_MS	 2000
 
 enum state { IDLE, STARTING, RUNNING, FAILED, RETIRED };
@@ -68,8 +69,6 @@ static pid_t process;		   /* that the threads were started in */
 static struct sn_fd listener, wake_read, wake_write;
 static struct sn_socket_file socket_file;
 static _Atomic uint32_t has_socket; /* socket_file may be read by others */
-static char reason[512];
-static _Atomic uint32_t has_reason;
 static bool has_relay;
 static int64_t next_reap; /* -1: when poked */
 static int64_t accept_after;
@@ -278,12 +277,32 @@ static void remove_socket(void)
 		sn_rundir_remove(&socket_file);
 }
 
+/* In one line, for those who asked for messages: descriptor 2 may be anything by now. */
+static void tell_no_socket(const char *reason)
+{
+	char line[MAX_REASON + 64];
+	struct sn_text text;
+	int to;
+
+	if (!sn_control_config->verbose)
+		return;
+	sn_text_begin(&text, line, sizeof(line));
+	sn_text_add(&text, "slabnode: no control socket: ");
+	sn_text_add(&text, reason);
+	sn_text_add(&text, "\n");
+	to = sn_fd_stderr();
+	if (write(to, line, strlen(line)) >= 0 && to != STDERR_FILENO)
+		close(to);
+}
+
 static bool open_all(void)
 {
+	char reason[MAX_REASON];
+
 	wake_read = wake_write = listener = SN_FD_NONE;
 	if (sn_rundir_listen(sn_control_config->rundir, &listener, &socket_file, reason,
 			     sizeof(reason)) != 0) {
-		atomic_store(&has_reason, 1);
+		tell_no_socket(reason);
 		return false;
 	}
 	atomic_store(&has_socket, 1);
@@ -399,7 +418,6 @@ void sn_control_fork_child(void)
 	atomic_store(&leaving, 0);
 	atomic_store(&relay_stopping, 0);
 	atomic_store(&has_socket, 0);
-	atomic_store(&has_reason, 0);
 	listener = wake_read = wake_write = SN_FD_NONE;
 	has_relay = false;
 	next_reap = 0;
@@ -449,9 +467,4 @@ void sn_control_retire(void)
 const char *sn_control_socket(void)
 {
 	return atomic_load(&has_socket) ? socket_file.path : "";
-}
-
-const char *sn_control_reason(void)
-{
-	return atomic_load(&has_reason) ? reason : "";
 }

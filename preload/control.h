@@ -22,6 +22,7 @@ struct sn_control_config {
 	const char *command;	     /* the program's name, for hello and list */
 	const char *topology_source; /* "auto", "synthetic", "xml" */
 	bool simulated;
+	bool verbose; /* messages on stderr are wanted */
 	enum sn_policy default_policy;
 	int64_t reap_interval_ms; /* 0: sn_control_reap is never called */
 	/* Row `index` of the option table; false: no such row. */
@@ -76,9 +77,8 @@ void sn_control_fork_child(void);
  */
 void sn_control_retire(void);
 
-/* The socket's path, "" while there is none, and why there is none; never NULL. */
+/* The socket's path, "" while there is none. */
 const char *sn_control_socket(void);
-const char *sn_control_reason(void);
 
 extern const struct sn_control_config *sn_control_config;
 

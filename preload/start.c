@@ -246,6 +246,7 @@ static void configure_control(void)
 		.command = program_invocation_short_name,
 		.topology_source = sn_topology.source,
 		.simulated = sn_topology.simulated,
+		.verbose = sn_options.verbose > 0,
 		.default_policy = (enum sn_policy)sn_options.policy,
 		.reap_interval_ms = sn_options.reap_interval_ms,
 		.option = sn_options_row,

@@ -132,8 +132,8 @@ static void obey(int letter)
 	pthread_t thread;
 
 	switch (letter) {
-	case 's': /* the socket, empty when none; the reason why */
-		printf("%s|%s\n", sn_control_socket(), sn_control_reason());
+	case 's': /* the socket, empty when none; stderr has the reason */
+		printf("%s\n", sn_control_socket());
 		break;
 	case 'r':
 		sn_control_retire();

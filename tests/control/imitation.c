@@ -396,6 +396,7 @@ const struct sn_control_config imitation_config = {
 	.command = "fake \"core\"",
 	.topology_source = "synthetic",
 	.simulated = true,
+	.verbose = true,
 	.default_policy = SN_MIGRATE,
 	.reap_interval_ms = 1000,
 	.option = fake_option,

@@ -83,9 +83,10 @@ class Process:
     """A running fake_core."""
 
     def __init__(self, rundir, mode="", before=None, **more):
+        self.stderr = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [FAKE_CORE, rundir, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            preexec_fn=before, **more)
+            [FAKE_CORE, rundir, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self.stderr, text=True, preexec_fn=before, **more)
         self.pid = self.process.pid
         self.path = f"{rundir}/{self.pid}.sock"
         self.clients = []
@@ -94,7 +95,7 @@ class Process:
     def wait_socket(self):
         end = time.monotonic() + PATIENCE
         while not os.path.exists(self.path):
-            assert time.monotonic() < end, "no socket: " + self.order("s")
+            assert time.monotonic() < end, "no socket: " + self.outcome()
             time.sleep(0.002)
         return self
 
@@ -102,6 +103,10 @@ class Process:
         self.process.stdin.write(letter + "\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
+
+    def outcome(self):
+        """The socket, or the message that says why there is none; empty while neither is known."""
+        return self.order("s") or os.pread(self.stderr.fileno(), 4096, 0).decode()
 
     def client(self, **more):
         client = Client(self.path, **more)
@@ -147,6 +152,7 @@ class Process:
             self.process.stdin.close()
             self.process.wait(PATIENCE)
         self.process.stdout.close()
+        self.stderr.close()
         if not self.process.stdin.closed:
             self.process.stdin.close()
         return self.process.returncode
@@ -267,7 +273,11 @@ class Commands(Base):
         self.assertEqual({row["phase"] for row in client.progress[1:]}, {"migrate"})
         answer = client.ask("offline 5")
         self.assertEqual((answer["ok"], answer["already"]), (True, True))
-        self.assertIn("already", answer["note"])
+        self.assertEqual(answer["note"], "node 5 was offline already")
+        # The rest of the process is another matter.
+        answer = client.ask("offline 5 whole-process=1")
+        self.assertEqual((answer["already"], answer["whole_process"]["moved_bytes"]),
+                         (True, 3 * 4096))
         answer = client.ask("online 5 rebalance=1")
         self.assertEqual((answer["ok"], answer["state"], answer["migrated_bytes"]),
                          (True, "online", 4096))
@@ -799,7 +809,7 @@ class Guest(Base):
         for expected in range(2, 6):
             process.order("p")
             until(lambda: int(process.order("a")) == expected)
-        self.assertIn("/proc/nowhere", process.order("s"))
+        self.assertIn("/proc/nowhere", process.outcome())
         before = process.switches()
         time.sleep(1)
         self.assertEqual(process.switches(), before)
@@ -884,8 +894,8 @@ class Guest(Base):
 class RunDirectory(Base):
     def expect_none(self, rundir, word):
         process = self.start(rundir=rundir, wait=False)
-        until(lambda: process.order("s") != "|")
-        self.assertIn(word, process.order("s"))
+        until(lambda: process.outcome())
+        self.assertIn(word, process.outcome())
         self.assertEqual(process.end(), 0)
 
     def test_modes(self):
@@ -974,8 +984,8 @@ class RunDirectory(Base):
                                     (".sock", os.mkdir, False), (".new", os.mkdir, False)):
             process = self.start(rundir=rundir, wait=False,
                                  before=lambda: make(f"{rundir}/{os.getpid()}{suffix}"))
-            until(lambda: process.order("s") != "|")
-            self.assertEqual("no socket" not in process.order("s"), works, (suffix, make))
+            until(lambda: process.outcome())
+            self.assertEqual("no socket" not in process.outcome(), works, (suffix, make))
             if works:
                 self.assertTrue(process.ask("version")["ok"])
             self.assertEqual(process.end(), 0)
@@ -1076,8 +1086,8 @@ class OtherUsers(Base):
         os.mkdir(f"{self.directory}/run", 0o700)
         os.chown(f"{self.directory}/run", self.nobody, -1)
         process = self.start(wait=False)
-        until(lambda: process.order("s") != "|")
-        self.assertIn("somebody else", process.order("s"))
+        until(lambda: process.outcome())
+        self.assertIn("somebody else", process.outcome())
 
 
 if __name__ == "__main__":
