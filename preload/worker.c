@@ -228,18 +228,17 @@ static void show_note(struct sn_reply *reply, const struct sn_operation *operati
 	if (!result->already || (operation->kind == SN_DO_ONLINE && result->migrated_bytes))
 		return;
 	sn_text_begin(&text, note, sizeof(note));
-	if (operation->kind == SN_DO_CANCEL)
-		sn_text_add(&text, "nothing was under way on node ");
-	else
-		sn_text_add(&text, "nothing to do for node ");
+	sn_text_add(&text,
+		    operation->kind == SN_DO_CANCEL ? "nothing was under way on node " : "node ");
 	sn_text_number(&text, (uint64_t)result->os_node);
+	/* The heap's part alone: with whole-process=1 the rest may have moved all the same. */
 	if (operation->kind == SN_DO_OFFLINE || operation->kind == SN_DO_ONLINE) {
-		sn_text_add(&text, ": it was ");
+		sn_text_add(&text, " was ");
 		sn_text_add(&text, sn_state_name(result->state));
 		sn_text_add(&text, " already");
 	} else if (operation->kind == SN_DO_CORDON || operation->kind == SN_DO_UNCORDON) {
-		sn_text_add(&text, operation->kind == SN_DO_CORDON ? ": it was cordoned already"
-								   : ": it was not cordoned");
+		sn_text_add(&text, operation->kind == SN_DO_CORDON ? " was cordoned already"
+								   : " was not cordoned");
 	}
 	sn_json_string(reply, "note", note);
 }
@@ -354,7 +353,7 @@ static void do_plan(const struct sn_operation *operation, struct sn_reply *reply
 	if (!sn_control_config->simulated && kernel_demotes())
 		sn_plan_obstacle(&plan, "demotion_enabled: the kernel may put pages back on it");
 	if (error)
-		sn_reply_error(reply, error, "no plan can be made for this node");
+		sn_reply_error(reply, error, "no memory for the plan");
 	else
 		sn_show_plan(reply, &plan);
 }
@@ -376,7 +375,7 @@ static void do_drain(const struct sn_operation *operation, struct sn_reply *repl
 	}
 	sn_json_begin(reply);
 	if (error)
-		sn_json_error(reply, error, "the drain was refused");
+		sn_json_error(reply, error, "no such node");
 	else
 		sn_json_bool(reply, "ok", true);
 	sn_json_u64(reply, "drained_objects", total.drained_objects);
