@@ -41,6 +41,50 @@ class Reader(unittest.TestCase):
                     openmetrics.parse(self.GOOD.replace(old, new))
 
 
+class Prometheus(MockCase):
+    """What the format's own readers read; one process is odd, one is mute, one node is away."""
+
+    def setUp(self):
+        super().setUp()
+        try:
+            # pylint: disable=import-outside-toplevel
+            from prometheus_client import parser
+            from prometheus_client.openmetrics import parser as openmetrics_parser
+        except ImportError:
+            self.skipTest("python3-prometheus-client is not installed")
+        self.readers = {"OpenMetrics": openmetrics_parser.text_string_to_metric_families,
+                        "Prometheus": parser.text_string_to_metric_families}
+
+    def test_their_values_are_ours(self):
+        pid = self.start("command=odd\"na\\me\n").pid
+        self.start("mode=nosocket")
+        self.expect(0, "-p", pid, "offline", "1")
+        text = self.expect(0, "metrics", "--caches").stdout
+        ours = {(name + ("_total" if family.meta["TYPE"] == "counter" else ""), labels): value
+                for name, family in openmetrics.parse(text).items()
+                for labels, value in family.samples.items()}
+        self.assertGreater(len(ours), 80)
+        for name, read in self.readers.items():
+            with self.subTest(reader=name):
+                theirs = {(sample.name, frozenset(sample.labels.items())): sample.value
+                          for family in read(text) for sample in family.samples}
+                self.assertEqual(theirs, ours)
+
+    def test_kinds_and_units(self):
+        self.start()
+        text = self.expect(0, "metrics", "--caches").stdout
+        ours = openmetrics.parse(text)
+        theirs = {family.name: (family.type, family.unit, family.documentation)
+                  for family in self.readers["OpenMetrics"](text)}
+        self.assertEqual(theirs, {name: (f.meta["TYPE"], f.meta.get("UNIT", ""), f.meta["HELP"])
+                                  for name, f in ours.items()})
+
+    def test_none(self):
+        text = self.expect(0, "metrics").stdout
+        for read in self.readers.values():
+            self.assertFalse([s for family in read(text) for s in family.samples])
+
+
 class Metrics(MockCase):
     def metrics(self, *arguments, code=0):
         return openmetrics.parse(self.expect(code, *arguments, "metrics").stdout)
@@ -135,9 +179,11 @@ class Metrics(MockCase):
 
     def test_dashboard(self):
         self.start()
-        told = set()
+        self.start("mode=nosocket")
+        told, labels = set(), {"datasource"}
         for family in openmetrics.parse(self.expect(0, "metrics", "--caches").stdout).values():
             told.add(family.name + ("_total" if family.meta["TYPE"] == "counter" else ""))
+            labels |= {name for sample in family.samples for name, _ in sample}
         board = json.loads(DASHBOARD.read_text())
         text = json.dumps(board)
         used = set(re.findall(r"\bslabnode_[a-z_]+", text))
@@ -147,6 +193,11 @@ class Metrics(MockCase):
         self.assertEqual(len(ids), len(set(ids)))
         for panel in board["panels"]:
             self.assertTrue(panel["targets"])
+            for target in panel["targets"]:
+                asked = re.findall(r'(\w+)(?:=~|!~|!=|=)"', target["expr"]) + \
+                    re.findall(r"\w+", " ".join(re.findall(r"\bby \(([^)]*)\)", target["expr"]))) + \
+                    re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", ""))
+                self.assertEqual(set(asked) - labels, set(), target["expr"])
             place = panel["gridPos"]
             self.assertLessEqual(place["x"] + place["w"], 24)
         names = {v["name"] for v in board["templating"]["list"]}
