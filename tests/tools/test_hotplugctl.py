@@ -159,6 +159,13 @@ class Advice(MockCase):
         self.assertIn(f"'hotplugctl -p {pid} online 1 --rebalance'", done.stderr)
         self.assertIn("1M of other nodes, which lay there, have moved on", done.stderr)
 
+    def test_what_to_do_stands_below_a_table_too(self):
+        pids = [self.start("busy=1").pid for _ in range(2)]
+        done = self.expect(4, "-a", "offline", "1", "--policy", "strict")
+        self.assertEqual(done.stderr.splitlines(), [
+            f"hotplugctl: 'hotplugctl -p {pids[0]} why 1' lists them, --policy migrate moves them, "
+            "--policy wait waits until they are freed"])
+
     def test_nothing_to_do_has_no_figures(self):
         pid = self.start().pid
         self.expect(0, "-p", pid, "offline", "1")
@@ -190,6 +197,11 @@ class Advice(MockCase):
         pid = self.start().pid
         done = self.expect(0, "-p", pid, "offline", "1", "--whole-process")
         self.assertRegex(done.stdout, r"(?m)^  whole process  8K moved, 4K stayed$")
+        pid = self.start("other=4096").pid
+        done = self.expect(0, "-p", pid, "offline", "1")
+        self.assertIn("4K of the process is on the node; --whole-process moves it", done.stdout)
+        done = self.expect(0, "-p", pid, "offline", "2", "--whole-process")
+        self.assertIn("4K of the process is on the node still", done.stdout)
 
 
 class Requests(MockCase):
@@ -216,6 +228,10 @@ class Requests(MockCase):
         done = self.expect(0, "-p", pid, "offline", "1")
         self.assertTrue(done.stdout.startswith("node 1: offline, policy migrate, 1.5 ms\n"))
         self.assertIn("moved          4K", done.stdout)
+        for stall, shown in (("0.0061", "0.006"), ("0.25", "0.25"), ("12.74", "12.7"), ("2850.4", "2850")):
+            pid = self.start(f"stall={stall}").pid
+            self.assertIn(f"  longest stall  {shown} ms\n",
+                          self.expect(0, "-p", pid, "offline", "1").stdout)
 
     def test_plan_why_version_options_help(self):
         pid = self.start().pid
@@ -330,7 +346,7 @@ class Json(MockCase):
         self.assertEqual(found[asked]["socket"], f"{self.rundir}/{asked}.sock")
         self.assertIsNone(found[mute]["live_bytes"])
         self.assertEqual(found[mute]["message"], "no control thread")
-        results = {r["pid"]: r for r in self.expect_json(64, "-a", "status")["results"]}
+        results = {r["pid"]: r for r in self.expect_json(0, "-a", "status")["results"]}
         self.assertEqual(len(results[asked]["nodes"]), 4)
         self.assertFalse(results[mute]["ok"])
 
@@ -355,12 +371,41 @@ class Finding(MockCase):
         mute = self.start("mode=nosocket").pid
         asked = self.start().pid
         self.assertRegex(self.expect(0, "list").stdout, rf"{mute} +\S+ +\(no control thread\)")
-        done = self.expect(64, "-a", "status", "-o", "pid,node")
+        done = self.expect(0, "-a", "status", "-o", "pid,node")
         self.assertRegex(done.stdout, rf"{mute} +\(\S+: no control thread\)")
         self.assertRegex(done.stdout, rf"{asked} +3")
-        done = self.expect(64, "-a", "status", "-o", "node,pid")
+        done = self.expect(0, "-a", "status", "-o", "node,pid")
         self.assertRegex(done.stdout, rf"\(pid {mute}, \S+: no control thread\)")
-        self.assertRegex(self.expect(64, "-a", "status").stdout, rf"{asked} +mock +3 +online")
+        self.assertRegex(self.expect(0, "-a", "status").stdout, rf"{asked} +mock +3 +online")
+
+    def test_those_that_cannot_be_asked_are_no_failure_of_others(self):
+        mute = self.start("mode=nosocket").pid
+        self.expect(2, "-a", "status")
+        self.expect(2, "-a", "offline", "1")
+        asked = self.start().pid
+        done = self.expect(0, "-a", "offline", "1")
+        self.assertRegex(done.stdout, rf"(?m)^ *{asked} .* done ")
+        self.assertIn("note: 1 process could not be asked; what it has on the node stays there\n",
+                      done.stdout)
+        self.assertEqual(done.stderr, "")
+        self.assertNotIn("note", self.expect(0, "-a", "online", "1").stdout)
+        results = self.expect_json(0, "-a", "cordon", "1")["results"]
+        self.assertEqual({r["pid"]: r["ok"] for r in results}, {mute: False, asked: True})
+        stopped = self.start()
+        stopped.send_signal(signal.SIGSTOP)
+        self.expect(64, "-a", "status")
+
+    def test_a_run_directory_that_went_away(self):
+        pid = self.start("mode=rundirless", environment={
+            "SLABNODE_RUNDIR": "/nowhere/at all", "LD_PRELOAD": "libm.so.6"}).pid
+        os.unlink(self.rundir / f"{pid}.sock")
+        done = self.expect(2, "-p", pid, "status")
+        self.assertEqual(done.stderr.splitlines(), [
+            "hotplugctl: its socket was not found: /nowhere/at all: No such file or directory (ENOENT)",
+            "hotplugctl: its run directory was removed, or is not to be seen from here; "
+            "SLABNODE_RUNDIR names one that stays"])
+        self.start()
+        self.expect(64, "-a", "status")
 
     def test_none(self):
         done = self.expect(2, "status")
@@ -614,7 +659,7 @@ class Storm(MockCase):
         pids = [self.start(f"log={log}").pid for log in logs]
         mute = self.start("mode=nosocket").pid
         words = ("-a", "storm", "--seed", "3", "--requests", "40", "--rate", "0")
-        rows = self.expect(64, *words).stdout.splitlines()
+        rows = self.expect(0, *words).stdout.splitlines()
         self.assertEqual(rows[0], "storm: seed 3, 3 processes")
         for pid in pids:
             self.assertEqual([re.search(rf"^ *{pid} +\S+ +[4-9]\d +[1-9]\d", row) is not None
@@ -623,15 +668,17 @@ class Storm(MockCase):
         asked = [[line for line in log.read_text().splitlines() if not line.startswith("cancel")]
                  for log in logs]
         self.assertEqual(asked[0][:30], asked[1][:30], "the seed is everybody's")
-        results = {r["pid"]: r for r in self.expect_json(64, *words)["results"]}
+        results = {r["pid"]: r for r in self.expect_json(0, *words)["results"]}
         self.assertEqual([results[pid]["ok"] for pid in (*pids, mute)], [True, True, False])
         self.assertGreaterEqual(results[pids[0]]["changes"], 40)
 
     def test_interrupt_ends_all_storms(self):
-        pids = [self.start().pid for _ in range(2)]
+        logs = [self.directory / name for name in ("one", "two")]
+        pids = [self.start(f"log={log}").pid for log in logs]
         tool = subprocess.Popen([HOTPLUGCTL, "-a", "storm", "--duration", "60", "--rate", "50"],
                                 stdout=subprocess.PIPE, text=True, env=clean_environment())
-        time.sleep(1)
+        while not all(log.exists() and "offline" in log.read_text() for log in logs):
+            time.sleep(0.05)
         tool.send_signal(signal.SIGINT)
         out, _ = tool.communicate(timeout=20)
         self.assertEqual(tool.returncode, 5, out)

@@ -57,8 +57,18 @@ static const struct figure drain_figures[] = {
 static const struct figure away_figures[] = {
 	{"elsewhere_bytes", "elsewhere", FIGURE_BYTES | FIGURE_SPARSE,
 	 "lie on other nodes until 'online --rebalance'"},
+	{0},
+};
+
+static const struct figure other_figures[] = {
 	{"other_bytes", "other memory", FIGURE_BYTES | FIGURE_SPARSE,
 	 "of the process is on the node; --whole-process moves it"},
+	{0},
+};
+
+static const struct figure stayed_figures[] = {
+	{"other_bytes", "other memory", FIGURE_BYTES | FIGURE_SPARSE,
+	 "of the process is on the node still"},
 	{0},
 };
 
@@ -211,8 +221,11 @@ static void print_done(const struct context *context, const struct session *sess
 	if (!offline)
 		return;
 	print_figures(context, away_figures, reply);
-	print_other_memory(context, session);
 	print_whole_process(context, reply);
+	print_figures(context,
+		      context->set.given & OPT_WHOLE_PROCESS ? stayed_figures : other_figures,
+		      reply);
+	print_other_memory(context, session);
 }
 
 /* What a failure leaves behind: pages that moved stay where they are. */
@@ -281,26 +294,53 @@ static json_t *result_rows(const struct targets *targets)
 	return rows;
 }
 
-/* Under a table: what to do about each kind of failure that is in it, once. */
-static void print_advice(const struct context *context, const struct process *process,
-			 const json_t *reply)
+/* What to do about the failure of one row, unless the same was told of another. */
+static void print_row_advice(const struct context *context, const struct process *process,
+			     const json_t *row, json_t *told)
 {
-	const json_t *results = field_array(reply, "results");
+	const char *error = reply_error(row);
+	char *advice;
 
-	for (size_t i = 0; i < json_array_size(results); i++) {
-		const json_t *row = json_array_get(results, i);
-		bool told = reply_code(row) == EXIT_DONE;
-		char *advice;
-
-		for (size_t k = 0; k < i && !told; k++)
-			told = !strcmp(reply_error(json_array_get(results, k)), reply_error(row));
-		if (told)
-			continue;
-		advice = advise(context, process, row);
-		if (advice)
-			complain("%s", advice);
-		free(advice);
+	if (reply_code(row) == EXIT_DONE || not_asked(error) || json_object_get(told, error))
+		return;
+	advice = advise(context, process, row);
+	if (advice) {
+		complain("%s", advice);
+		json_object_set_new(told, error, json_true());
 	}
+	free(advice);
+}
+
+/* Under a table: what to do about each kind of failure that is in it, once. */
+static void print_advice(const struct context *context, const struct targets *targets)
+{
+	json_t *told = json_object();
+
+	for (size_t i = 0; i < targets->processes.count; i++) {
+		const struct session *session = &targets->sessions[i];
+		const json_t *results = field_array(session->reply, "results");
+
+		if (!results)
+			print_row_advice(context, session->process, session->reply, told);
+		for (size_t k = 0; k < json_array_size(results); k++)
+			print_row_advice(context, session->process, json_array_get(results, k),
+					 told);
+	}
+	json_decref(told);
+}
+
+/* Their rows say why; what that means for the node does not go without saying. */
+static void print_not_asked(const struct context *context, const struct targets *targets)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < targets->processes.count; i++)
+		count += targets->sessions[i].code == EXIT_NO_PROCESS &&
+			 not_asked(reply_error(targets->sessions[i].reply));
+	if (!count || count == targets->processes.count || context->command->run != run_offline)
+		return;
+	printf("note: %zu process%s could not be asked; what %s on the node stays there\n", count,
+	       count == 1 ? "" : "es", count == 1 ? "it has" : "they have");
 }
 
 /* What Ctrl-C promised: which nodes are back. False where nothing can be said. */
@@ -335,10 +375,10 @@ static void show_table(const struct context *context, const struct targets *targ
 	table.rows = result_rows(targets);
 	print_table(context, &table);
 	json_decref(table.rows);
-	for (size_t i = 0; i < targets->processes.count; i++) {
-		print_advice(context, targets->sessions[i].process, targets->sessions[i].reply);
+	print_not_asked(context, targets);
+	print_advice(context, targets);
+	for (size_t i = 0; i < targets->processes.count; i++)
 		print_back(&targets->sessions[i]);
-	}
 }
 
 void show_results(const struct context *context, const struct targets *targets)

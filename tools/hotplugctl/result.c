@@ -64,6 +64,12 @@ int combine_codes(int one, int other)
 	return one == other ? one : EXIT_MIXED;
 }
 
+/* Nothing came of the request in such a process, since it could not be made. */
+bool not_asked(const char *error)
+{
+	return !strcmp(error, "ENOTCONN") || !strcmp(error, "EACCES");
+}
+
 /* The words that select this process again, for advice that can be typed as it stands. */
 char *target_options(const struct process *process)
 {
@@ -157,6 +163,9 @@ static char *advise_unreachable(const struct process *process, const char *error
 	if (!strcmp(error, "ENOTCONN"))
 		return copy_text("a control thread starts when the program has threads or 8 MiB in "
 				 "use, or at once with SLABNODE_CONTROL=on; never with off");
+	if (!strcmp(error, "ENOENT"))
+		return copy_text("its run directory was removed, or is not to be seen from here; "
+				 "SLABNODE_RUNDIR names one that stays");
 	if (!strcmp(error, "ETIMEDOUT"))
 		return copy_text("a stopped process goes on with SIGCONT; else try again");
 	if (!strcmp(error, "ESRCH"))
@@ -174,7 +183,7 @@ char *advise(const struct context *context, const struct process *process, const
 		advice = clean_text(copy_text(hint));
 	} else if (!*target) {
 		; /* the kernel's answer, which no command to a process explains */
-	} else if (process->error || !strcmp(error, "ESRCH") || !strcmp(error, "ENOTCONN") ||
+	} else if (process->error || !strcmp(error, "ESRCH") || not_asked(error) ||
 		   (!strcmp(error, "ETIMEDOUT") && !field_present(reply, "node"))) {
 		advice = advise_unreachable(process, error);
 	} else if (error_code(error) == EXIT_REFUSED) {

@@ -15,6 +15,7 @@
 int reply_code(const json_t *reply);
 int combine_codes(int one, int other);
 const char *reply_error(const json_t *reply);
+bool not_asked(const char *error);
 char *problem_words(int code, const json_t *reply);
 char *failure_text(const json_t *reply);
 void print_failure(const struct context *context, const struct process *process,

@@ -317,6 +317,38 @@ static const char *why_no_thread(const struct process *process)
 }
 
 /*
+ * A control thread without a socket: what is wrong with its run directory, where that is known. An
+ * environment that was written over has no LD_PRELOAD any more.
+ */
+static char *why_no_socket(const struct process *process)
+{
+	struct places places = {0};
+	const char *what = NULL;
+	struct stat status;
+	size_t length;
+	char *environment = read_environment(process->pid, &length), *text;
+	int at;
+
+	if (!find_variable(environment, length, "LD_PRELOAD")) {
+		free(environment);
+		return copy_text("its socket was not found");
+	}
+	free(environment);
+	collect_places(process, &places);
+	at = open_inside(process->pid, places.directories[0]);
+	if (at < 0)
+		what = strerror(errno);
+	else if (fstat(at, &status) == 0 && (status.st_mode & (S_IWGRP | S_IWOTH)))
+		what = "others can write to it";
+	text = what ? format_text("its socket was not found: %s: %s", places.directories[0], what)
+		    : copy_text("its socket was not found");
+	if (at >= 0)
+		close(at);
+	free_places(&places);
+	return text;
+}
+
+/*
  * A directory that we may not look into matters only where the process has a control thread: some
  * of them were guessed, and root's is closed to everybody else.
  */
@@ -338,9 +370,9 @@ static int failed(struct process *process, int result, enum control_thread threa
 						     : "no answer");
 		break;
 	default:
-		process->error = "ENOTCONN";
-		process->problem = copy_text(thread == THREAD_YES ? "its socket was not found"
-								  : why_no_thread(process));
+		process->error = thread == THREAD_YES ? "ENOENT" : "ENOTCONN";
+		process->problem = thread == THREAD_YES ? why_no_socket(process)
+							: copy_text(why_no_thread(process));
 		break;
 	}
 	return -1;

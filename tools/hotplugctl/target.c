@@ -180,13 +180,23 @@ void ask_targets(struct targets *targets, const struct exchange *exchange)
 	run_exchange(targets->sessions, targets->processes.count, exchange);
 }
 
+/*
+ * A process without a control thread (the shell that started the server, say), or of somebody else,
+ * is a row that says so, and no failure of the others, as in `list` and with --kernel. Where nobody
+ * can be asked, that is the result.
+ */
 int targets_code(const struct targets *targets)
 {
-	int code = NO_CODE;
+	int code = NO_CODE, asked = NO_CODE;
 
-	for (size_t i = 0; i < targets->processes.count; i++)
-		code = combine_codes(code, targets->sessions[i].code);
-	return code;
+	for (size_t i = 0; i < targets->processes.count; i++) {
+		const struct session *session = &targets->sessions[i];
+
+		code = combine_codes(code, session->code);
+		if (session->code != EXIT_NO_PROCESS || !not_asked(reply_error(session->reply)))
+			asked = combine_codes(asked, session->code);
+	}
+	return asked == NO_CODE ? code : asked;
 }
 
 /* The reply with the process that gave it; its pid as we see it, which is what -p takes. */
