@@ -384,11 +384,56 @@ def pattern(message):
     return ".*".join(re.escape(x) for x in message.split("…"))
 
 
+def calls(text, names):
+    """The arguments of each call of one of these functions, as they are written."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    token = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|.', re.S)
+    for found in re.finditer(rf"\b(?:{names})\(", text):
+        depth, at = 1, found.end()
+        while depth:
+            word = token.match(text, at).group()
+            depth += (word == "(") - (word == ")")
+            at += len(word)
+        yield text[found.end():at - 1]
+
+
+# Who says what: the files, and the functions whose strings are reasons, complaints or answers.
+SPEAKERS = [
+    ("core/*.c", "sn_result_fail|sn_fatal|fail_busy|sn_plan_obstacle"),
+    ("preload/*.c", "sn_fatal|fatal|sn_plan_obstacle|sn_reply_error|sn_json_error|set_error|complain|refuse|"
+                    "sn_warn_once"),
+    ("preload/client.c", "turn_away|close_with"),
+    ("hotplug-sim/fault.c", "complain"),
+    ("tools/hotplugctl/*.c", "complain|fail_here|fail_session|make_failure|refuse_screen|leave"),
+    ("tools/hotplugctl/kernel_blocks.c", "refuse"),
+    ("tools/hotplugctl/kernel.c", "kernel_failure"),
+    ("tools/hotplugctl/rundir.c", r"problem =\s+(?:copy|format)_text|why_no_socket =\s+copy_text"),
+    ("tools/hotplugctl/target.c", r"(?:text|message) =\s+(?:copy|format)_text"),
+    ("tools/slabnode-run.c", "give_up"),
+]
+
+
+def spoken():
+    """Each message of the sources: its file, the longest part of it that is not formatted, all of it."""
+    for files, names in SPEAKERS:
+        for path in sorted(glob.glob(os.path.join(SOURCE, files))):
+            path = os.path.relpath(path, SOURCE)
+            if path == "core/lock.c":  # of debug builds
+                continue
+            for arguments in calls(read(path), names):
+                # A hint stands behind what it is about.
+                strings = [s for s in c_strings(arguments) if " " in s and s[0] not in " ;"]
+                for string in strings[:1] if files == "tools/hotplugctl/kernel_blocks.c" else strings:
+                    parts = [x.strip(" ':(),") for x in re.split(r"%[-.*#0-9]*(?:ll|l|z)?[a-z]", string)]
+                    yield path, max(parts, key=len), string
+
+
 def messages():
-    """Each message in docs/troubleshooting.md is said somewhere, and each reason for which an
-    operation fails, or the library ends a program, is there."""
+    """Each message in docs/troubleshooting.md is said somewhere, and each that the library, its control
+    socket and the tools can say is there."""
     page = read("docs/troubleshooting.md")
-    said = list(source_strings("core/*.c", "preload/*.c", "tools/*.c", "tools/hotplugctl/*.c"))
+    said = list(source_strings("core/*.c", "preload/*.c", "tools/*.c", "tools/hotplugctl/*.c",
+                               "hotplug-sim/*.c"))
     lines, told = [], []
     for cell in re.findall(r"^\| (`.*?`) \| ", page, re.M):
         for message in re.findall(r"`([^`]+)`", cell):
@@ -399,23 +444,11 @@ def messages():
             parts = [x.strip(" ':;,") for x in message.split("…") if len(x.strip(" ':;,")) > 3]
             if not any(all(part in text for part in parts) for text in said):
                 lines.append(f"troubleshooting.md: nobody says {message!r}")
-    wanted = 0
-    for path in glob.glob(os.path.join(SOURCE, "core", "*.c")) + [os.path.join(SOURCE, "preload/cxx.c")]:
-        text = read(os.path.relpath(path, SOURCE))
-        if os.path.basename(path) == "lock.c":  # of debug builds
-            continue
-        for call in re.findall(r"(?:sn_result_fail|sn_fatal|fail_busy)\(((?:[^();]|\((?:[^()]|\([^()]*\))*\))*)\)",
-                               text):
-            for string in c_strings(call):
-                parts = [x.strip(" ':(),") for x in re.split(r"%[-.*#0-9]*(?:ll|l|z)?[a-z]", string)]
-                part = max(parts, key=len)
-                if len(part) < 4 or string.startswith(" "):  # a part of another one
-                    continue
-                wanted += 1
-                if not any(part in message or re.search(pattern(message), string) for message in told):
-                    lines.append(f"troubleshooting.md does not tell of {string!r}")
-    if len(told) < 30 or wanted < 30:
-        fail(f"only {len(told)} messages and {wanted} reasons were understood")
+    wanted = list(spoken())
+    lines += [f"troubleshooting.md does not tell of {string!r} ({path})" for path, part, string in wanted
+              if not any(part in message or re.fullmatch(pattern(message), string) for message in told)]
+    if len(told) < 150 or len(wanted) < 150:
+        fail(f"only {len(told)} messages and {len(wanted)} that are said were understood")
     check(lines)
 
 
