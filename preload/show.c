@@ -8,6 +8,7 @@
 #include "../core/stats.h"
 #include "control.h"
 #include "internal.h"
+#include "one_node.h"
 #include "show.h"
 
 #define PROTOCOL 1
@@ -64,6 +65,8 @@ static void show_cpus(struct sn_reply *reply, unsigned int node)
 
 	if (list && sn_placement->cpus)
 		sn_placement->cpus(node, list, CPU_LIST_SIZE);
+	else if (list && !sn_control_config->simulated)
+		sn_one_node_cpus(list, CPU_LIST_SIZE);
 	sn_json_string(reply, "cpus", list);
 	sn_control_unmap(list, CPU_LIST_SIZE);
 }
@@ -150,13 +153,19 @@ void sn_show_status(struct sn_reply *reply)
 static void show_place(struct sn_reply *reply, unsigned int node)
 {
 	const struct sn_node *self = sn_nodes[node];
+	size_t total = SIZE_MAX, left = SIZE_MAX;
 
+	if (sn_placement->capacity)
+		total = sn_placement->capacity(node);
+	else if (!sn_control_config->simulated)
+		sn_one_node_memory(&total, &left);
+	if (sn_placement->room)
+		left = sn_placement->room(node);
 	sn_json_open_object(reply, NULL);
 	sn_json_i64(reply, "node", self->os_number);
 	show_cpus(reply, node);
-	sn_json_size(reply, "size_bytes",
-		     sn_placement->capacity ? sn_placement->capacity(node) : SIZE_MAX);
-	sn_json_size(reply, "free_bytes", sn_placement->room ? sn_placement->room(node) : SIZE_MAX);
+	sn_json_size(reply, "size_bytes", total);
+	sn_json_size(reply, "free_bytes", left);
 	sn_json_string(reply, "state", sn_state_name(sn_node_state(self)));
 	sn_json_bool(reply, "allowed", self->allowed);
 	sn_json_bool(reply, "has_memory", self->has_memory);

@@ -1,6 +1,7 @@
 """hotplugctl with the library itself: shapes of replies, pictures, figures that agree, Ctrl-C."""
 
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -186,6 +187,18 @@ class Agreement(RealCase):
         info = next(iter(families["slabnode_process_info"].samples))
         self.assertLess({("topology", "synthetic"), ("placement", "simulated")}, info)
         self.assertGreater(len(families["slabnode_cache_active_objects"].samples), 10)
+
+    def test_a_machine_with_one_node_is_what_the_system_says(self):
+        pid = self.begin("import time\nprint('ready', flush=True)\ntime.sleep(600)",
+                         SLABNODE_TOPOLOGY="auto").pid
+        if self.expect_json(0, "-p", pid, "status")["placement_reason"] != "one node":
+            self.skipTest("this machine has several nodes")
+        online = pathlib.Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").strip()
+        total = re.search(r"MemTotal: +(\d+)", pathlib.Path("/proc/meminfo").read_text()).group(1)
+        node, = self.expect_json(0, "-p", pid, "topology")["nodes"]
+        self.assertEqual((node["cpus"], node["size_bytes"]), (online, int(total) << 10))
+        self.assertTrue(0 < node["free_bytes"] < node["size_bytes"])
+        self.assertEqual(self.expect_json(0, "-p", pid, "status")["nodes"][0]["cpus"], online)
 
     def test_a_process_without_control_thread_is_named(self):
         other = self.begin('print("ready", flush=True); import time; time.sleep(600)',
