@@ -224,7 +224,7 @@ class OnTerminal(MockCase):
                 for line in text.splitlines():
                     self.assertLessEqual(len(line), columns, (words, line))
         text = self.on_terminal("-p", pid, "status", columns=50, NO_COLOR="1")
-        self.assertRegex(text, r"\(-o chooses; no room for [A-Z%,]*FALLB")
+        self.assertRegex(text, r"\(-o chooses; no room for [A-Z%,\s]*FALLBACK\)")
         self.assertRegex(text, r"NODE +STATE.*LIVE +CACHED")
         text = self.on_terminal("-p", pid, "status", "-o", "node,fallback", columns=10,
                                 NO_COLOR="1")

@@ -264,18 +264,19 @@ static void print_line(const struct layout *layout, struct line *line)
 
 static void print_left_out(const struct layout *layout)
 {
-	struct line line = {.style = STYLE_FAINT};
-	char *names = NULL;
+	char *names = NULL, *text;
 
 	for (size_t c = 0; c < layout->count; c++)
 		if (layout->left_out[c])
-			append_text(&names, "%s%s", names ? "," : "", layout->columns[c]->name);
+			append_text(&names, "%s%s", names ? ", " : "", layout->columns[c]->name);
 	if (!names)
 		return;
-	line.text = format_text("(-o chooses; no room for %s)", names);
-	line.end = strlen(line.text);
-	print_line(layout, &line);
+	text = format_text("(-o chooses; no room for %s)", names);
+	fputs(style_begin(STDOUT_FILENO, STYLE_FAINT), stdout);
+	print_filled("", text, layout->limit);
+	fputs(style_end(STDOUT_FILENO, STYLE_FAINT), stdout);
 	free(names);
+	free(text);
 }
 
 static void add_cell(struct line *line, const struct layout *layout, size_t c, const char *text)
