@@ -306,7 +306,7 @@ int slabnode_cache_destroy(struct slabnode_cache *cache);
  * As fast as malloc(), and like it from other nodes, the nearest first, when this one has none.
  *
  * Context: any.
- * Return: the object, or NULL with errno ENOMEM.
+ * Return: the object, or NULL with errno ENOMEM, or EINVAL (cache is NULL).
  */
 void *slabnode_cache_alloc(struct slabnode_cache *cache);
 
@@ -314,7 +314,7 @@ void *slabnode_cache_alloc(struct slabnode_cache *cache);
  * slabnode_cache_alloc_node() - an object of one node and no other.
  *
  * Context: any.
- * Return: the object, or NULL with errno as slabnode_malloc_node().
+ * Return: the object, or NULL with errno as slabnode_malloc_node(), or EINVAL (cache is NULL).
  */
 void *slabnode_cache_alloc_node(struct slabnode_cache *cache, int node);
 
@@ -333,7 +333,7 @@ void slabnode_cache_free(struct slabnode_cache *cache, void *object);
  * slabs first (not in callbacks).
  *
  * Context: sleeps.
- * Return: bytes given back.
+ * Return: bytes given back; 0 when cache is NULL.
  */
 size_t slabnode_cache_shrink(struct slabnode_cache *cache);
 

@@ -190,15 +190,24 @@ SN_EXPORT int slabnode_cache_destroy(struct slabnode_cache *cache)
 	return cache == NULL ? 0 : sn_cache_destroy(index_of(cache));
 }
 
+/* A cache that could not be created has no objects. */
+static void *no_cache(void)
+{
+	errno = EINVAL;
+	return NULL;
+}
+
 SN_EXPORT void *slabnode_cache_alloc(struct slabnode_cache *cache)
 {
-	return sn_alloc_cache(index_of(cache));
+	return __builtin_expect(cache == NULL, 0) ? no_cache() : sn_alloc_cache(index_of(cache));
 }
 
 SN_EXPORT void *slabnode_cache_alloc_node(struct slabnode_cache *cache, int node)
 {
 	unsigned int index = sn_node_find(node);
 
+	if (cache == NULL)
+		return no_cache();
 	if (index == SN_NODE_NONE) {
 		errno = ENODEV;
 		return NULL;
@@ -220,5 +229,5 @@ SN_EXPORT int slabnode_cache_set_movable(struct slabnode_cache *cache, slabnode_
 
 SN_EXPORT size_t slabnode_cache_shrink(struct slabnode_cache *cache)
 {
-	return sn_cache_shrink(index_of(cache));
+	return cache == NULL ? 0 : sn_cache_shrink(index_of(cache));
 }

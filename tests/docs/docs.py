@@ -463,7 +463,7 @@ DIFFERENCES = [
     ("json", "docs/json.md", "| `to_move_bytes` |", "| `to_go_bytes` |"),
     ("json", "docs/json.md", "`phase`, `elapsed_ms`, `waiting_for`", "`phase`, `elapsed_ms`"),
     ("functions", "include/slabnode.h", "int slabnode_cancel(int node)", "int slabnode_cancel(long node)"),
-    ("header", "include/slabnode.h", " * Return: bytes given back.\n", ""),
+    ("header", "include/slabnode.h", " * Return: bytes given back; 0 when cache is NULL.\n", ""),
     ("header", "docs/man/slabnode.h.3", "SLABNODE_GONE", "SLABNODE_LOST"),
     ("messages", "core/offline.c", "no usable node among", "no node among"),
     ("wrapper", "tools/slabnode-run.c", '{"hardened",', '{"hard",'),

@@ -92,6 +92,12 @@ int caches()
 	slabnode_cache_free(cache.get(), object);
 	REQUIRE(slabnode_cache_set_movable(cache.get(), nullptr, nullptr, nullptr) == 0);
 	REQUIRE(slabnode_cache_create(nullptr, 100, 0, nullptr) == nullptr && errno == EINVAL);
+	// What comes of one that was not created.
+	errno = 0;
+	REQUIRE(slabnode_cache_alloc(nullptr) == nullptr && errno == EINVAL);
+	errno = 0;
+	REQUIRE(slabnode_cache_alloc_node(nullptr, 1) == nullptr && errno == EINVAL);
+	REQUIRE(slabnode_cache_shrink(nullptr) == 0 && slabnode_cache_destroy(nullptr) == 0);
 	return 0;
 }
 
