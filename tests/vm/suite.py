@@ -16,6 +16,7 @@ import time
 import traceback
 
 import ask
+import cooperation
 import follow
 import guest
 import image
@@ -43,6 +44,8 @@ BOOTS = {
     "removal-long": Boot("hotplug", removal.LONG_TESTS, removal.PROGRAMS),
     "follow": Boot("hotplug", follow.TESTS, follow.PROGRAMS),
     "follow-long": Boot("hotplug", follow.LONG_TESTS, follow.PROGRAMS),
+    "cooperation": Boot("hotplug", cooperation.TESTS, removal.PROGRAMS + [
+        p for p in cooperation.EXTRA if os.path.exists(p)]),
 }
 
 
