@@ -56,17 +56,28 @@ static void write_places(void)
 	CHECK(write(1, offset, sizeof(offset)) == (ssize_t)sizeof(offset));
 }
 
-/* Two processes that do the same find their objects at different places of their segments. */
+static void read_places(char *places, size_t size)
+{
+	char err[1024];
+
+	memset(places, 0, size);
+	CHECK(run_apart("_write_places", places, err, sizeof(err)) == 0);
+}
+
+/* Processes that do the same find their objects at different places of their segments.  Two of them
+ * may not: there are 16 places where a segment's objects can begin. */
 static void places_differ(void)
 {
-	char first[1024], second[1024], err[1024];
+	char first[1024], other[1024];
+	bool differ = false;
 
 	not_before_level(2);
-	memset(first, 0, sizeof(first));
-	memset(second, 0, sizeof(second));
-	CHECK(run_apart("_write_places", first, err, sizeof(err)) == 0);
-	CHECK(run_apart("_write_places", second, err, sizeof(err)) == 0);
-	CHECK(memcmp(first, second, 512) != 0);
+	read_places(first, sizeof(first));
+	for (int i = 0; i < 8 && !differ; i++) {
+		read_places(other, sizeof(other));
+		differ = memcmp(first, other, 512) != 0;
+	}
+	CHECK(differ);
 }
 
 /* Nothing of the allocator's is in an object, live or free, or between two of a slab. */
