@@ -257,6 +257,43 @@ UNIT_TEST(policies_that_cannot_be_set)
 	CHECK(!sn_rebind_stale());
 }
 
+/* --- what is bound while a node returns ---------------------------------------------------- */
+
+static struct sn_nodemask named;
+static unsigned int times_named;
+
+/* The ranges of NODE have been bound: who binds a part of them anew asks the same. */
+static void ask_for_policies(unsigned int node)
+{
+	struct sn_nodemask now;
+
+	if (node != NODE + 2)
+		return;
+	sn_node_policy_mask(&now);
+	named = now;
+	times_named += sn_mask_has(&now, NODE);
+}
+
+UNIT_TEST(policies_name_a_node_that_returns)
+{
+	struct sn_lifecycle_result result;
+	void *p;
+
+	unit_start(4);
+	for (unsigned int n = NODE; n <= NODE + 2; n++)
+		sn_free(unit_hold(n, 5 * MIB));
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
+	sn_node_policy_mask(&named);
+	CHECK(!sn_mask_has(&named, NODE));
+	machine.on_bind = ask_for_policies;
+	CHECK_EQUAL(unit_online(NODE), 0);
+	machine.on_bind = NULL;
+	CHECK(times_named > 0);
+	CHECK(sn_mask_has(&named, NODE));
+	p = unit_hold(NODE, 5 * MIB);
+	CHECK_EQUAL(unit_page_node(p), NODE);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +306,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(fork_behind_a_move),
 		cmocka_unit_test(rebalance_brings_pages_back),
 		cmocka_unit_test(policies_that_cannot_be_set),
+		cmocka_unit_test(policies_name_a_node_that_returns),
 	};
 
 	unit_arguments(argc, argv);

@@ -215,6 +215,8 @@ static int bind_range(void *addr, size_t len, unsigned int node, const struct sn
 
 	(void)addr, (void)len;
 	atomic_fetch_add(&machine.binds, 1);
+	if (machine.on_bind != NULL)
+		machine.on_bind(node);
 	sn_lock_acquire(&ledger_lock, SN_RANK_SIMULATION);
 	error = fails(&machine.fail_bind, SN_FAULT_BIND);
 	if (error == 0) {

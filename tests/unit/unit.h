@@ -92,6 +92,8 @@ struct unit_machine {
 	void (*on_vacate)(unsigned int node);
 	void (*on_move)(unsigned int target);
 	void (*after_move)(unsigned int target);
+	/* The same with the node's page_lock held. */
+	void (*on_bind)(unsigned int node);
 	_Atomic int binds, vacates, restores, moves;
 	_Atomic size_t queried; /* pages */
 };
