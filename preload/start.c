@@ -22,6 +22,7 @@
 #include "../core/rseq.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -292,13 +293,18 @@ static void start_core(void)
 	sn_core_start(&config);
 }
 
+/* A program at a fixed address that takes malloc's has a symbol for it that is no definition: the
+ * address of its own stub, which leads to ours. */
 bool sn_serves_malloc(void)
 {
+	const ElfW(Sym) *symbol = NULL;
 	Dl_info used, own;
 
-	return dladdr(dlsym(RTLD_DEFAULT, "malloc"), &used) == 0 ||
+	return dladdr1(dlsym(RTLD_DEFAULT, "malloc"), &used, (void **)&symbol, RTLD_DL_SYMENT) ==
+		       0 ||
 	       dladdr((void *)(uintptr_t)sn_serves_malloc, &own) == 0 ||
-	       used.dli_fbase == own.dli_fbase;
+	       used.dli_fbase == own.dli_fbase ||
+	       (symbol != NULL && symbol->st_shndx == SHN_UNDEF);
 }
 
 /*

@@ -403,7 +403,7 @@ SPEAKERS = [
     ("preload/*.c", "sn_fatal|fatal|sn_plan_obstacle|sn_reply_error|sn_json_error|set_error|complain|refuse|"
                     "sn_warn_once"),
     ("preload/client.c", "turn_away|close_with"),
-    ("hotplug-sim/fault.c", "complain"),
+    ("hotplug-sim/*.c", r"(?<!static int )fail|complain"),
     ("tools/hotplugctl/*.c", "complain|fail_here|fail_session|make_failure|refuse_screen|leave"),
     ("tools/hotplugctl/kernel_blocks.c", "refuse"),
     ("tools/hotplugctl/kernel.c", "kernel_failure"),
@@ -475,7 +475,7 @@ DIFFERENCES = [
 def noticed():
     """These tests notice when page and code differ."""
     with tempfile.TemporaryDirectory() as copy:
-        for part in ("README.md", "core", "include", "preload", "tools", "docs"):
+        for part in ("README.md", "core", "hotplug-sim", "include", "preload", "tools", "docs"):
             whole = os.path.join(SOURCE, part)
             if os.path.isdir(whole):
                 shutil.copytree(whole, os.path.join(copy, part))

@@ -62,7 +62,7 @@ static size_t range_bytes(void)
 	for_each_node(n)
 		for (struct sn_range *range = sn_first_range(sn_nodes[n]); range != NULL;
 		     range = range->next)
-			bytes += sizeof(*range) + range->nr_segments;
+			bytes += sizeof(*range) + range->nr_segments * sizeof(range->state[0]);
 	return bytes;
 }
 
