@@ -382,7 +382,7 @@ int sim_topology_read(const struct sn_module_args *args, struct sn_topology *top
 
 	if (description == NULL || *description == '\0')
 		return fail(message, message_size, -EINVAL, "the %s is empty",
-			    args->xml ? "file name" : "description");
+			    args->xml ? "path" : "description");
 	if (args->xml) {
 		error = check_xml_file(description, message, message_size);
 		if (error != 0)
