@@ -92,22 +92,32 @@ static int load(const char *description, bool xml, hwloc_topology_t *out)
 	return 0;
 }
 
+/* Where the number of the level that begins here stands: behind its colon, or it is no more than
+ * a number.  hwloc wants no blank between two levels. */
+static const char *number_of_level(const char *level)
+{
+	size_t name = strcspn(level, ": (");
+
+	if (*level >= '0' && *level <= '9')
+		return level;
+	return level + name + (level[name] == ':');
+}
+
 unsigned long sim_count_places(const char *description)
 {
 	unsigned long places = 1;
 
 	while (*description != '\0' && places <= SIM_MOST_PLACES) {
-		size_t word = strcspn(description, " (");
-		const char *colon = memchr(description, ':', word);
-		const char *digits = colon == NULL ? description : colon + 1;
-		unsigned long count = *digits == '-' ? 0 : strtoul(digits, NULL, 0);
+		const char *digits = number_of_level(description);
+		char *end = (char *)digits;
+		unsigned long count = *digits == '-' ? 0 : strtoul(digits, &end, 0);
 
 		if (count > 1)
 			places *= sn_min(count, SIM_MOST_PLACES + 1ul);
-		description += word;
+		description = end;
 		if (*description == '(')
 			description += strcspn(description, ")");
-		description += *description != '\0';
+		description += end == digits && *description != '\0';
 	}
 	return places;
 }

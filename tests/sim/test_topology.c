@@ -130,6 +130,8 @@ static void test_too_many(void **state)
 		"99999999",
 		"numa:99999999999999999999 pu:1",
 		"2 9999",
+		"864pu:141",
+		"numa:99core:99pu:2",
 		"numa:99 l3:0x100(size=1MB indexes=0) [numa] core:8 pu:1",
 	};
 
