@@ -44,7 +44,8 @@ BOOTS = {
     "removal-long": Boot("hotplug", removal.LONG_TESTS, removal.PROGRAMS),
     "follow": Boot("hotplug", follow.TESTS, follow.PROGRAMS),
     "follow-long": Boot("hotplug", follow.LONG_TESTS, follow.PROGRAMS),
-    "cooperation": Boot("hotplug", cooperation.TESTS, removal.PROGRAMS + [
+    "cooperation": Boot("hotplug", cooperation.TESTS, removal.PROGRAMS),
+    "cooperation-long": Boot("hotplug", cooperation.LONG_TESTS, removal.PROGRAMS + [
         p for p in cooperation.EXTRA if os.path.exists(p)]),
 }
 
