@@ -70,6 +70,8 @@ def take_blocks_offline(guest, probe, dimm):
 
 def make_way(probe, server, how):
     commands = {"hotplugctl": f"hotplugctl -p {server.pid} offline {NODE} >/dev/null",
+                "--whole-process":
+                    f"hotplugctl -p {server.pid} offline {NODE} --whole-process >/dev/null",
                 "migratepages": f"migratepages {server.pid} {NODE} 0"}
     return probe.during(commands[how])[0] if how in commands else Phase()
 
@@ -147,7 +149,7 @@ def asked_and_not(guest):
 
 @without_balancing
 def figures(guest):
-    ways = [("slabnode", "hotplugctl"), ("slabnode", "alone")]
+    ways = [("slabnode", "hotplugctl"), ("slabnode", "alone"), ("slabnode", "--whole-process")]
     ways += [(malloc, how) for malloc in ("glibc", "jemalloc", "tcmalloc")
              if malloc == "glibc" or os.path.exists(LIBRARIES + PEERS[malloc])
              for how in ("alone", "migratepages")]

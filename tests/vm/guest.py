@@ -20,6 +20,7 @@ import qmp
 QEMU = "qemu-system-x86_64"
 # Ends what hangs: emulation beside other work is slow, and no test depends on time.
 LIMIT = 600
+LOST = "?lost"  # what init answers when a part of a command did not arrive
 # The last three: a machine that has no time for its guest is no fault of the guest's clock or CPUs.
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable " \
                  "no_timer_check nosoftlockup rcupdate.rcu_cpu_stall_suppress=1"
@@ -88,7 +89,9 @@ class Guest:
     def attempt(self, command, timeout=LIMIT, show=None):
         """(status, output) of a shell command in the guest; `show` gets each line as it comes."""
         token = secrets.token_hex(8)
-        self.port.sendall(f"{token} {' '.join(command.split(chr(10)))}\n".encode())
+        command = " ".join(command.split("\n")).strip()
+        sent = f"{token} {len(command)} {command}\n".encode()
+        self.port.sendall(sent)
         deadline = time.monotonic() + timeout
         lines = []
         while True:
@@ -96,6 +99,9 @@ class Guest:
                 line = self.line(deadline)
             except GuestError as e:
                 raise GuestError(f"{e}: {command}\n" + "\n".join(lines[-20:])) from e
+            if line == LOST:
+                self.port.sendall(sent)
+                continue
             if line.startswith(token):
                 # Init wrote a newline first, which ends a last line that had none.
                 if lines and lines[-1] == "":
