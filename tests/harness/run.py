@@ -485,6 +485,8 @@ def main():
         for c in every:
             print(f"{c.level:8}{c.name} [{c.mode}]")
         return 0
+    # Shells start what is in the background with SIGINT ignored, which rows would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Rows that abort on purpose leave no core files.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     tally = Tally()
