@@ -218,7 +218,7 @@ UNIT_TEST(rollback_after_eviction)
 	fill(0, THINGS, NODE);
 	fixed = sn_malloc_node(5000, NODE);
 	machine.pages_busy = true;
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, 200, &result), -ETIMEDOUT);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, 2000, &result), -ETIMEDOUT);
 	CHECK_EQUAL(result.evicted_objects, THINGS);
 	CHECK_EQUAL(unit_state(NODE), SN_ONLINE);
 	CHECK_EQUAL(things_on(FIRST), THINGS);
