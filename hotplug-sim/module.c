@@ -49,8 +49,7 @@ static int discover(const struct sn_module_args *args, struct sn_topology *topol
 	sim_ledger_reset();
 	sim_vacate_reset();
 	sim_fault_reset();
-	error = args->apart ? sim_topology_read_apart(args, topology, message, message_size)
-			    : sim_topology_read(args, topology, message, message_size);
+	error = sim_topology_read(args, topology, message, message_size);
 	if (error != 0)
 		return error;
 	sim_capacity_apply(args, topology);

@@ -2,7 +2,6 @@
  * sim.h - what the files of the simulator share.
  *
  *	topology.c	reads a description or an XML file with hwloc
- *	apart.c		the same in a process of its own, where that may crash
  *	capacity.c	SLABNODE_NODE_CAPACITY
  *	ledger.c	which simulated node each page is on, and how full the nodes are
  *	vacate.c	free memory of a node that left is made inaccessible
@@ -20,7 +19,6 @@
 #include "lock.h"
 
 #define SIM_UNLIMITED SIZE_MAX
-#define SIM_MOST_CPUS (1u << 20)
 
 struct sim {
 	void *(*meta_alloc)(size_t size);
@@ -42,8 +40,6 @@ extern struct sim sim;
 /* topology.c: fills topology and the tables of sim. */
 int sim_topology_read(const struct sn_module_args *args, struct sn_topology *topology,
 		      char *message, size_t message_size);
-/* The table of CPUs, zeroed. */
-int sim_cpus_init(size_t nr_cpus, char *message, size_t message_size);
 /*
  * How many places a synthetic description multiplies to, in words "TYPE:COUNT" or "COUNT"; above
  * the most it is not exact.  The time that hwloc takes grows with the square, 2 s at the most: a
@@ -59,10 +55,6 @@ unsigned long sim_count_places(const char *description);
 #define SIM_MOST_INDEX 65535
 bool sim_indexes_fit(const char *description);
 void sim_cpus(unsigned int node, char *buf, size_t size);
-
-/* apart.c: as sim_topology_read(). */
-int sim_topology_read_apart(const struct sn_module_args *args, struct sn_topology *topology,
-			    char *message, size_t message_size);
 
 /* capacity.c: applies SLABNODE_NODE_CAPACITY to size and has_memory of the nodes.  A bad value
  * is reported through args->warn and changes nothing. */

@@ -32,6 +32,7 @@
 #define MARK_DIGITS	20
 #define LOCAL_DISTANCE	10
 #define REMOTE_DISTANCE 20
+#define MAX_CPUS	(1u << 20)
 
 struct sim sim;
 
@@ -315,15 +316,6 @@ static void copy_distances(hwloc_topology_t topology, const struct node_list *li
 	hwloc_distances_release(topology, matrix);
 }
 
-int sim_cpus_init(size_t nr_cpus, char *message, size_t message_size)
-{
-	sim.nr_cpus = nr_cpus;
-	sim.cpu_node = sim.meta_alloc(sn_align_up(nr_cpus, SN_PAGE_SIZE));
-	return sim.cpu_node != NULL
-		       ? 0
-		       : fail(message, message_size, -ENOMEM, "no memory for %zu CPUs", nr_cpus);
-}
-
 /* The position of the node that a CPU belongs to, or -1. */
 static int node_of_pu(const struct node_list *list, hwloc_obj_t pu)
 {
@@ -347,14 +339,15 @@ static int node_of_pu(const struct node_list *list, hwloc_obj_t pu)
 static int copy_cpus(hwloc_topology_t topology, const struct node_list *list,
 		     struct sn_topology *out, char *message, size_t message_size)
 {
-	int last = hwloc_bitmap_last(hwloc_topology_get_topology_cpuset(topology)), error;
+	int last = hwloc_bitmap_last(hwloc_topology_get_topology_cpuset(topology));
 
-	if (last < 0 || (unsigned int)last >= SIM_MOST_CPUS)
+	if (last < 0 || (unsigned int)last >= MAX_CPUS)
 		return fail(message, message_size, -EINVAL, "CPU numbers from 0 to %u expected",
-			    SIM_MOST_CPUS - 1);
-	error = sim_cpus_init((size_t)last + 1, message, message_size);
-	if (error != 0)
-		return error;
+			    MAX_CPUS - 1);
+	sim.nr_cpus = (size_t)last + 1;
+	sim.cpu_node = sim.meta_alloc(sn_align_up(sim.nr_cpus, SN_PAGE_SIZE));
+	if (sim.cpu_node == NULL)
+		return fail(message, message_size, -ENOMEM, "no memory for %zu CPUs", sim.nr_cpus);
 	for (hwloc_obj_t pu = NULL;
 	     (pu = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_PU, pu)) != NULL;) {
 		int position = node_of_pu(list, pu);

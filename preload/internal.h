@@ -21,8 +21,6 @@ void sn_warn_once(const char *key, const char *message);
 bool sn_serves_malloc(void);
 /* Runs once, from the constructor or from the first call that needs it. */
 void sn_start(void);
-/* Whether the process has had a second thread, as far as libc knows. */
-bool sn_multi_threaded(void);
 /* Whether the caller is the process's main thread; asks the system only where it has to. */
 bool sn_in_main_thread(void);
 /* The program asked for a seccomp filter: no thread is started any more. */

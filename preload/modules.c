@@ -217,7 +217,6 @@ void sn_topology_start(void)
 	struct sn_module_args args = {
 		.node_capacity = sn_options.node_capacity,
 		.placement = sn_options.placement == NULL ? "preferred" : sn_options.placement,
-		.apart = !sn_multi_threaded(),
 		.first_index = SN_FIRST_NODE,
 		.meta_alloc = module_meta_alloc,
 		.warn = sn_warn_once,

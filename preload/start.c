@@ -35,6 +35,7 @@
 #define LAZY_BYTES ((size_t)8 << 20)
 
 extern char __libc_single_threaded __attribute__((weak));
+extern __typeof__(dladdr1) dladdr1 __attribute__((weak));
 
 static _Atomic size_t handed_out;
 static _Atomic uint32_t control_tried; /* nothing more to do about the control thread */
@@ -96,7 +97,7 @@ static void reap_without_thread(void)
 
 /* --- duties of the slow path -------------------------------------------------------------- */
 
-bool sn_multi_threaded(void)
+static bool multi_threaded(void)
 {
 	return &__libc_single_threaded != NULL && !__libc_single_threaded;
 }
@@ -121,7 +122,7 @@ static void slow_hook(size_t bytes)
 			sn_control_poke(); /* else there are no tables to be emptied */
 		return;
 	}
-	if (sn_multi_threaded() ||
+	if (multi_threaded() ||
 	    atomic_fetch_add_explicit(&handed_out, bytes, memory_order_relaxed) > LAZY_BYTES)
 		start_control();
 	else
@@ -300,7 +301,8 @@ bool sn_serves_malloc(void)
 	const ElfW(Sym) *symbol = NULL;
 	Dl_info used, own;
 
-	return dladdr1(dlsym(RTLD_DEFAULT, "malloc"), &used, (void **)&symbol, RTLD_DL_SYMENT) ==
+	return &dladdr1 == NULL ||
+	       dladdr1(dlsym(RTLD_DEFAULT, "malloc"), &used, (void **)&symbol, RTLD_DL_SYMENT) ==
 		       0 ||
 	       dladdr((void *)(uintptr_t)sn_serves_malloc, &own) == 0 ||
 	       used.dli_fbase == own.dli_fbase ||

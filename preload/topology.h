@@ -13,7 +13,7 @@
 #include "../core/fault.h"
 #include "../core/placement.h"
 
-#define SN_MODULE_VERSION 5
+#define SN_MODULE_VERSION 4
 
 struct sn_topology_node {
 	int os_number;
@@ -39,7 +39,6 @@ struct sn_module_args {
 	bool xml;		   /* description names a file */
 	const char *node_capacity; /* SLABNODE_NODE_CAPACITY or NULL */
 	const char *placement;	   /* SLABNODE_PLACEMENT */
-	bool apart;		   /* the process has one thread: it may be cloned to read */
 	/* Core services.  node_index: position in the table -> node index (valid after
 	 * discover returned); os_node: node index -> system's number. */
 	unsigned int first_index; /* index of table position 0; positions are consecutive */

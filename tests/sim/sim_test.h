@@ -80,15 +80,6 @@ static inline int discover_from(const char *description, const char *capacity, b
 	return slabnode_module.discover(&args, topology, message, size);
 }
 
-/* One of the files beside the tests. */
-static inline const char *xml_path(const char *name)
-{
-	static char path[512];
-
-	snprintf(path, sizeof(path), "%s/%s", getenv("SIM_TEST_XML"), name);
-	return path;
-}
-
 /* A simulated machine that must be readable; its placement. */
 static inline const struct sn_placement *machine(const char *description, const char *capacity)
 {

@@ -16,18 +16,19 @@ static void read_ok(const char *description, const char *capacity)
 	assert_non_null(t.placement);
 }
 
+static const char *xml_path(const char *name)
+{
+	static char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", getenv("SIM_TEST_XML"), name);
+	return path;
+}
+
 static void read_xml_ok(const char *name, const char *capacity)
 {
 	assert_int_equal(
 		discover_from(xml_path(name), capacity, true, &t, message, sizeof(message)), 0);
 	assert_string_equal(t.source, "xml");
-}
-
-static void refused(const char *description, bool xml, int error)
-{
-	assert_int_equal(discover_from(description, NULL, xml, &t, message, sizeof(message)),
-			 error);
-	assert_true(message[0] != '\0');
 }
 
 static const char *cpus_of(unsigned int position)
@@ -116,7 +117,8 @@ static void test_many(void **state)
 	read_ok("numa:126 pu:1", NULL);
 	assert_int_equal(t.nr_nodes, 126);
 	assert_int_equal(t.placement->populate(window, PAGE, 127), 0);
-	refused("numa:127 pu:1", false, -E2BIG);
+	assert_int_equal(discover_from("numa:127 pu:1", NULL, false, &t, message, sizeof(message)),
+			 -E2BIG);
 	assert_non_null(strstr(message, "126"));
 	read_ok("numa:2 core:4 pu:2(indexes=0,8,2,10,4,12,6,14,1,9,3,11,5,13,7,15)", NULL);
 	assert_string_equal(cpus_of(0), "0,2,4,6,8,10,12,14");
@@ -137,7 +139,8 @@ static void test_too_many(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < SN_ARRAY_SIZE(large); i++) {
-		refused(large[i], false, -E2BIG);
+		assert_int_equal(discover_from(large[i], NULL, false, &t, message, sizeof(message)),
+				 -E2BIG);
 		assert_string_equal(message, "at most 8192 CPUs can be simulated");
 	}
 	read_ok("numa:2(memory=99999MiB indexes=1,0) core:2 pu:1", NULL);
@@ -219,20 +222,30 @@ static void test_bad_descriptions(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < SN_ARRAY_SIZE(bad); i++)
-		refused(bad[i], false, -EINVAL);
-	refused(NULL, false, -EINVAL);
+	for (size_t i = 0; i < SN_ARRAY_SIZE(bad); i++) {
+		assert_int_equal(discover_from(bad[i], NULL, false, &t, message, sizeof(message)),
+				 -EINVAL);
+		assert_true(message[0] != '\0');
+	}
+	assert_int_equal(discover_from(NULL, NULL, false, &t, message, sizeof(message)), -EINVAL);
 }
 
 static void test_bad_files(void **state)
 {
 	(void)state;
-	refused(xml_path("absent.xml"), true, -ENOENT);
-	refused("/etc/passwd", true, -EINVAL);
-	refused("/", true, -EINVAL);
-	refused("/dev/null", true, -EINVAL);
-	refused("", true, -EINVAL);
-	refused(xml_path("truncated.xml"), true, -EINVAL);
+	assert_int_equal(
+		discover_from(xml_path("absent.xml"), NULL, true, &t, message, sizeof(message)),
+		-ENOENT);
+	assert_int_equal(discover_from("/etc/passwd", NULL, true, &t, message, sizeof(message)),
+			 -EINVAL);
+	assert_int_equal(discover_from("/", NULL, true, &t, message, sizeof(message)), -EINVAL);
+	assert_int_equal(discover_from("/dev/null", NULL, true, &t, message, sizeof(message)),
+			 -EINVAL);
+	assert_int_equal(discover_from("", NULL, true, &t, message, sizeof(message)), -EINVAL);
+	assert_int_equal(
+		discover_from(xml_path("truncated.xml"), NULL, true, &t, message, sizeof(message)),
+		-EINVAL);
+	assert_true(message[0] != '\0');
 }
 
 static void test_capacities(void **state)
@@ -300,7 +313,9 @@ static void test_no_metadata(void **state)
 	(void)state;
 	for (size_t left = 0; left < 2; left++) {
 		meta_left = left;
-		refused("numa:2 pu:1", false, -ENOMEM);
+		assert_int_equal(
+			discover_from("numa:2 pu:1", NULL, false, &t, message, sizeof(message)),
+			-ENOMEM);
 	}
 	meta_left = SIZE_MAX;
 }
