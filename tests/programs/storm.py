@@ -35,7 +35,7 @@ class Counts:
         self.back += rows.get("online", {"done": 0})["done"]
 
 
-def ask(path, *requests, timeout=2):
+def ask(path, *requests, timeout=10):
     """The answer to the last of these requests to the process behind a socket; {} without one."""
     try:
         with socket.socket(socket.AF_UNIX) as s:
