@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hotplugctl.h"
@@ -57,11 +58,21 @@ static void fail_session(struct session *session, const char *error, const char 
 	finish_session(session, make_failure(error, message), EXIT_NO_PROCESS);
 }
 
+/* A process that ends closes its socket a moment before it is gone. */
+static bool is_ending(pid_t pid)
+{
+	const struct timespec moment = {.tv_nsec = 5000000};
+
+	for (int tries = 0; tries < 20 && process_exists(pid); tries++)
+		nanosleep(&moment, NULL);
+	return !process_exists(pid);
+}
+
 static void report_hangup(struct session *session)
 {
 	pid_t pid = session->process->pid;
 
-	if (pid && !process_exists(pid))
+	if (pid && is_ending(pid))
 		fail_session(session, "ESRCH", "the process ended before it answered");
 	else
 		fail_session(session, "ECONNRESET", "the connection was closed before the answer");
