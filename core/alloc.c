@@ -483,14 +483,14 @@ SN_NOINLINE void sn_free_sized_slow(void *p, size_t size)
 	sn_free_slow(p);
 }
 
-void sn_free_cached(void *p, unsigned int cache)
+SN_NOINLINE void sn_free_cached_slow(void *p, unsigned int cache)
 {
 	if (sn_unlikely(sn_hardened > 0) && p != NULL) {
 		live_size("free", p);
 		if (sn_cache_of(p, sn_segmap_entry(p)) != cache)
 			sn_fatal_call("slabnode_cache_free", "of an object of another cache", p);
 	}
-	sn_free(p);
+	sn_free_slow(p);
 }
 
 /* --- the rest of the family -------------------------------------------------------------- */

@@ -122,6 +122,14 @@ SN_INLINE void sn_free_sized(void *p, size_t size)
 		sn_free_sized_slow(p, size);
 }
 
+/* Of an object cache, which p must be an object of, as is looked up from level 1 on. */
+void sn_free_cached_slow(void *p, unsigned int cache);
+SN_INLINE void sn_free_cached(void *p, unsigned int cache)
+{
+	if (sn_unlikely(!sn_free_at_gate(p)))
+		sn_free_cached_slow(p, cache);
+}
+
 /* Where the fast path of calloc failed. */
 void *sn_calloc_slow(size_t size);
 
@@ -164,8 +172,6 @@ size_t sn_usable_size(const void *p);
 /* Only from this node: NULL and errno (ENODEV, EBUSY, ENOMEM) when it is not to be had. */
 void *sn_malloc_node(size_t size, unsigned int node);
 void *sn_alloc_cache_node(unsigned int cache, unsigned int node);
-/* free() of an object that must be this cache's, as is looked up from level 1 on. */
-void sn_free_cached(void *p, unsigned int cache);
 /* The node index an object belongs to (its home), or SN_NODE_NONE when it is not ours. */
 unsigned int sn_home_of(const void *p);
 

@@ -40,8 +40,9 @@ static inline unsigned int sn_hardened_cache(unsigned int cache)
 void sn_hardened_taken(const void *p, unsigned int cache);
 /* Ends the program unless p, of which home and cache were found, is a live object. No lock held. */
 void sn_hardened_check(const char *call, const void *p, unsigned int home, unsigned int cache);
-/* End the program unless this is an alignment and p has it; `have`, the object's usable size, is what a request of
- * this size and alignment (0: the usual one) gives; or, after any realloc, this size fits there. */
+/* End the program unless this is an alignment and p has it; `have`, the object's usable size, is
+ * what a request of this size and alignment (0: the usual one) gives; or, after any realloc, this
+ * size fits there. */
 void sn_hardened_check_align(const char *call, const void *p, size_t align);
 void sn_hardened_check_new(const char *call, const void *p, size_t have, size_t size, size_t align);
 void sn_hardened_check_fit(const char *call, const void *p, size_t have, size_t size);

@@ -16,9 +16,9 @@ const char *sn_version(void);
 /* One line "slabnode: MESSAGE" on stderr, once a process for each key (a constant string). */
 void sn_warn_once(const char *key, const char *message);
 
-/* start.c: whether the process uses our malloc; not where the program, or a library that was
- * preloaded before, has one of its own. */
-bool sn_serves_malloc(void);
+/* start.c: the process does not use our malloc, since the program, or a library that was preloaded
+ * before, has one of its own. */
+extern bool sn_standing_by;
 /* Runs once, from the constructor or from the first call that needs it. */
 void sn_start(void);
 /* Whether the caller is the process's main thread; asks the system only where it has to. */

@@ -10,12 +10,12 @@
 
 #include "../core/thread.h"
 #include "options.h"
+#include "smallfile.h"
 
 #include "../core/meta.h"
 #include "../core/segment.h"
 
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,27 +27,13 @@
 struct sn_topology sn_topology;
 const struct sn_module *sn_module;
 
-/* Reads a small file of /sys without stdio; bytes read, 0 on failure. */
-static size_t read_small(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return 0;
-	n = read(fd, buf, size - 1);
-	close(fd);
-	buf[n > 0 ? n : 0] = '\0';
-	return n > 0 ? (size_t)n : 0;
-}
-
 /* The highest possible CPU number plus one, by /sys; 0: unknown. */
 static unsigned int possible_cpus(void)
 {
 	char buf[256];
 	const char *text = buf, *last;
 
-	if (read_small("/sys/devices/system/cpu/possible", buf, sizeof(buf)) == 0)
+	if (sn_read_small("/sys/devices/system/cpu/possible", buf, sizeof(buf)) == 0)
 		return 0;
 	/* The highest number counts, whatever holes there are. */
 	for (last = buf; *last != '\0'; last++)
@@ -82,7 +68,7 @@ void sn_count_cpus(struct sn_core_config *config)
 static bool many_nodes(void)
 {
 	char buf[256];
-	size_t n = read_small("/sys/devices/system/node/possible", buf, sizeof(buf));
+	size_t n = sn_read_small("/sys/devices/system/node/possible", buf, sizeof(buf));
 
 	return n > 0 && strcmp(buf, "0\n") != 0;
 }
@@ -239,7 +225,7 @@ void sn_topology_start(void)
 			sn_warn_once("topology", line);
 		}
 	}
-	if (!found && sn_serves_malloc() && many_nodes()) {
+	if (!found && !sn_standing_by && many_nodes()) {
 		found = load("slabnode-numa", &args, message, sizeof(message));
 		if (!found && sn_options.verbose > 0)
 			sn_warn_once("numa", message);

@@ -5,31 +5,16 @@
  */
 #include "one_node.h"
 
-#include <fcntl.h>
+#include "smallfile.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-static bool read_text(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got;
-
-	if (fd < 0)
-		return false;
-	got = read(fd, text, size - 1);
-	close(fd);
-	text[got > 0 ? got : 0] = '\0';
-	return got > 0;
-}
 
 void sn_one_node_cpus(char *list, size_t size)
 {
-	if (read_text("/sys/devices/system/cpu/online", list, size))
-		list[strcspn(list, "\n")] = '\0';
-	else
-		list[0] = '\0';
+	sn_read_small("/sys/devices/system/cpu/online", list, size);
+	list[strcspn(list, "\n")] = '\0';
 }
 
 static size_t bytes_of(const char *meminfo, const char *name)
@@ -43,8 +28,7 @@ void sn_one_node_memory(size_t *total, size_t *left)
 {
 	char text[512];
 
-	if (!read_text("/proc/meminfo", text, sizeof(text)))
-		text[0] = '\0';
+	sn_read_small("/proc/meminfo", text, sizeof(text));
 	*total = bytes_of(text, "MemTotal:");
 	*left = bytes_of(text, "MemFree:");
 }

@@ -36,6 +36,10 @@
 
 extern char __libc_single_threaded __attribute__((weak));
 extern __typeof__(dladdr1) dladdr1 __attribute__((weak));
+/* Where this library begins, by the linker. */
+extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+
+bool sn_standing_by;
 
 static _Atomic size_t handed_out;
 static _Atomic uint32_t control_tried; /* nothing more to do about the control thread */
@@ -296,17 +300,15 @@ static void start_core(void)
 
 /* A program at a fixed address that takes malloc's has a symbol for it that is no definition: the
  * address of its own stub, which leads to ours. */
-bool sn_serves_malloc(void)
+static bool serves_malloc(void)
 {
 	const ElfW(Sym) *symbol = NULL;
-	Dl_info used, own;
+	Dl_info used;
 
 	return &dladdr1 == NULL ||
 	       dladdr1(dlsym(RTLD_DEFAULT, "malloc"), &used, (void **)&symbol, RTLD_DL_SYMENT) ==
 		       0 ||
-	       dladdr((void *)(uintptr_t)sn_serves_malloc, &own) == 0 ||
-	       used.dli_fbase == own.dli_fbase ||
-	       (symbol != NULL && symbol->st_shndx == SHN_UNDEF);
+	       used.dli_fbase == &__ehdr_start || (symbol != NULL && symbol->st_shndx == SHN_UNDEF);
 }
 
 /*
@@ -316,6 +318,7 @@ bool sn_serves_malloc(void)
  */
 static void stand_by(void)
 {
+	sn_standing_by = true;
 	if (sn_options.verbose > 0)
 		sn_warn_once("stand-by", "the program has a malloc of its own, which is used");
 	sn_options.topology = NULL;
@@ -333,7 +336,7 @@ __attribute__((constructor(101))) void sn_start(void)
 	if (system_says_main_thread())
 		main_thread = __builtin_thread_pointer();
 	sn_options_read();
-	if (!sn_serves_malloc())
+	if (!serves_malloc())
 		stand_by();
 	sn_exit_stats_prepare();
 	sn_topology_start();

@@ -11,13 +11,12 @@
  * when there is nothing to cancel yet; the canceller therefore asks again until the operation is
  * over.
  */
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../core/stats.h"
 #include "control.h"
 #include "show.h"
+#include "smallfile.h"
 #include "spawn.h"
 #include "threads.h"
 #include "worker.h"
@@ -333,15 +332,10 @@ static void show_results(struct sn_reply *reply, const struct sn_operation *oper
  */
 static bool kernel_demotes(void)
 {
-	int fd = open("/sys/kernel/mm/numa/demotion_enabled", O_RDONLY | O_CLOEXEC);
-	char first = '0';
-	bool demotes;
+	char text[8];
 
-	if (fd < 0)
-		return false;
-	demotes = read(fd, &first, 1) == 1 && (first == '1' || first == 't' || first == 'y');
-	close(fd);
-	return demotes;
+	sn_read_small("/sys/kernel/mm/numa/demotion_enabled", text, sizeof(text));
+	return text[0] == '1' || text[0] == 't' || text[0] == 'y';
 }
 
 static void do_plan(const struct sn_operation *operation, struct sn_reply *reply)

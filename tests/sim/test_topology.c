@@ -124,6 +124,16 @@ static void test_many(void **state)
 	assert_string_equal(cpus_of(0), "0,2,4,6,8,10,12,14");
 }
 
+static void too_big(const char *const *description, size_t count, const char *why)
+{
+	for (size_t i = 0; i < count; i++) {
+		assert_int_equal(
+			discover_from(description[i], NULL, false, &t, message, sizeof(message)),
+			-E2BIG);
+		assert_string_equal(message, why);
+	}
+}
+
 /* hwloc would be busy with these for hours. */
 static void test_too_many(void **state)
 {
@@ -138,11 +148,7 @@ static void test_too_many(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < SN_ARRAY_SIZE(large); i++) {
-		assert_int_equal(discover_from(large[i], NULL, false, &t, message, sizeof(message)),
-				 -E2BIG);
-		assert_string_equal(message, "at most 8192 CPUs can be simulated");
-	}
+	too_big(large, SN_ARRAY_SIZE(large), "at most 8192 CPUs can be simulated");
 	read_ok("numa:2(memory=99999MiB indexes=1,0) core:2 pu:1", NULL);
 }
 
@@ -157,11 +163,7 @@ static void test_indexes_too_high(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < SN_ARRAY_SIZE(high); i++) {
-		assert_int_equal(discover_from(high[i], NULL, false, &t, message, sizeof(message)),
-				 -E2BIG);
-		assert_string_equal(message, "indexes can be up to 65535");
-	}
+	too_big(high, SN_ARRAY_SIZE(high), "indexes can be up to 65535");
 	read_ok("numa:2(memory=65536MiB) core:1 pu:1(indexes=0,2047)", NULL);
 	assert_string_equal(cpus_of(1), "2047");
 }

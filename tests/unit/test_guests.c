@@ -102,6 +102,16 @@ UNIT_TEST(guests_leave_by_strict)
 	guests_leave(SN_STRICT);
 }
 
+/* A block of NODE, which has left; the node that its pages are on. */
+static unsigned int make_guest(void **p)
+{
+	struct sn_lifecycle_result result;
+
+	unit_fill(*p = unit_hold(NODE, 3 * MIB), 3 * MIB, 1);
+	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
+	return unit_page_node(*p);
+}
+
 /* A refusal says whose pages it moved all the same. */
 UNIT_TEST(guests_leave_before_a_refusal)
 {
@@ -110,9 +120,7 @@ UNIT_TEST(guests_leave_before_a_refusal)
 	void *p;
 
 	unit_start(4);
-	unit_fill(p = unit_hold(NODE, 3 * MIB), 3 * MIB, 1);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	host = unit_page_node(p);
+	host = make_guest(&p);
 	unit_fill(unit_hold(host, MIB), MIB, 2);
 	CHECK_EQUAL(unit_offline(host, SN_STRICT, -1, &result), -EBUSY);
 	CHECK(unit_page_node(p) != host);
@@ -130,9 +138,7 @@ UNIT_TEST(guests_of_an_online_node_leave)
 	void *p;
 
 	unit_start(4);
-	unit_fill(p = unit_hold(NODE, 3 * MIB), 3 * MIB, 1);
-	CHECK_EQUAL(unit_offline(NODE, SN_MIGRATE, -1, &result), 0);
-	host = unit_page_node(p);
+	host = make_guest(&p);
 	CHECK_EQUAL(unit_online(NODE), 0);
 	CHECK_EQUAL(unit_page_node(p), host);
 	CHECK_EQUAL(unit_offline(host, SN_MIGRATE, -1, &result), 0);

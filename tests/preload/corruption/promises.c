@@ -21,30 +21,27 @@ static void freed_is_zero(void)
 }
 
 /* What is freed is not handed out again at once. */
-static void freed_waits(void)
+static void freed_of_size_waits(size_t size)
 {
 	void *p[100];
 
 	not_before_level(2);
 	for (int i = 0; i < 100; i++) {
-		p[i] = malloc(200);
+		p[i] = malloc(size);
 		free(opaque(p[i]));
 		for (int k = 0; k < i; k++)
 			CHECK(p[k] != p[i]);
 	}
 }
 
+static void freed_waits(void)
+{
+	freed_of_size_waits(200);
+}
+
 static void freed_block_waits(void)
 {
-	void *p[100];
-
-	not_before_level(2);
-	for (int i = 0; i < 100; i++) {
-		p[i] = malloc(100000);
-		free(opaque(p[i]));
-		for (int k = 0; k < i; k++)
-			CHECK(p[k] != p[i]);
-	}
+	freed_of_size_waits(100000);
 }
 
 static void write_places(void)

@@ -96,10 +96,9 @@ static void double_node(void)
 	free(opaque(p));
 }
 
-/* Trimming drains every store. */
-static void double_trimmed(void)
+static void twice_around_a_trim(size_t size)
 {
-	void *p = malloc(100), *q = malloc(100);
+	void *p = malloc(size), *q = malloc(100);
 
 	freed_once(p);
 	malloc_trim(0);
@@ -107,15 +106,16 @@ static void double_trimmed(void)
 	free(q);
 }
 
+/* Trimming drains every store. */
+static void double_trimmed(void)
+{
+	twice_around_a_trim(100);
+}
+
 /* Nothing of the slab is in use: it is given back, the double free is told all the same. */
 static void double_trimmed_slab(void)
 {
-	void *p = malloc(5000), *q = malloc(100);
-
-	freed_once(p);
-	malloc_trim(0);
-	free(opaque(p));
-	free(q);
+	twice_around_a_trim(5000);
 }
 
 /* The node leaves after the first free; another object of the node keeps its segment. */
