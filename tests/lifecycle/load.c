@@ -112,6 +112,10 @@ static void begin_load(void)
 /* Every object is whole, and is somebody's. */
 static void end_load(void)
 {
+	double begin = now_sec();
+
+	while (goes_on(begin, atomic_load(&operations), 1000))
+		sleep_ms(1);
 	atomic_store(&stop, 1);
 	for (unsigned int i = 0; i < WORKERS; i++)
 		CHECK(pthread_join(workers[i], NULL) == 0);
@@ -363,7 +367,7 @@ static void fork_in_phases(void)
 	begin_load();
 	CHECK(pthread_create(&thread, NULL, orderer, NULL) == 0);
 	until = now_sec() + (double)scaled(8);
-	while (now_sec() < until) {
+	while (goes_on(until, away > 0 ? forks : 0, 20)) {
 		pid_t pid = fork();
 
 		CHECK(pid >= 0);

@@ -179,6 +179,15 @@ static inline double now_sec(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* A row works until END, and then on until it HAD more than it WANTED: how far one comes in a time
+ * is the machine's business.  Only what never comes ends it, before the runner does. */
+static inline bool goes_on(double end, unsigned long had, unsigned long wanted)
+{
+	double now = now_sec();
+
+	return now < end || (had <= wanted && now < end + 40);
+}
+
 static inline void sleep_ms(long ms)
 {
 	struct timespec ts = {ms / 1000, (ms % 1000) * 1000000};

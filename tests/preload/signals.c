@@ -51,7 +51,13 @@ static void count(int sig)
 	__atomic_fetch_add(&hits, 1, __ATOMIC_RELAXED);
 }
 
-static void run_workers(size_t n, long ms, void (*meanwhile)(pthread_t *, size_t))
+static unsigned long signals(void)
+{
+	return __atomic_load_n(&hits, __ATOMIC_RELAXED);
+}
+
+static void run_workers(size_t n, long ms, unsigned long wanted,
+			void (*meanwhile)(pthread_t *, size_t))
 {
 	pthread_t t[8];
 	double end = now_sec() + (double)scaled((unsigned long)ms) / 1000;
@@ -59,7 +65,7 @@ static void run_workers(size_t n, long ms, void (*meanwhile)(pthread_t *, size_t
 	CHECK(n <= ARRAY_SIZE(t));
 	for (size_t i = 0; i < n; i++)
 		CHECK(pthread_create(&t[i], NULL, worker, (void *)i) == 0);
-	while (now_sec() < end)
+	while (goes_on(end, signals(), wanted))
 		meanwhile(t, n);
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	for (size_t i = 0; i < n; i++)
@@ -80,7 +86,7 @@ static void profile_timer(void)
 
 	on_signal(SIGPROF, count, SA_RESTART);
 	CHECK(setitimer(ITIMER_PROF, &it, NULL) == 0);
-	run_workers(6, 2500, idle);
+	run_workers(6, 2500, 50, idle);
 	CHECK_MSG(hits > 50, "only %lu signals", hits);
 }
 
@@ -95,7 +101,7 @@ static void shoot(pthread_t *t, size_t n)
 static void direct_signals(void)
 {
 	on_signal(SIGUSR1, count, SA_RESTART);
-	run_workers(4, 2500, shoot);
+	run_workers(4, 2500, 1000, shoot);
 	CHECK_MSG(hits > 1000, "only %lu signals", hits);
 }
 
@@ -142,7 +148,7 @@ static void allocating_handler(void)
 {
 	on_signal(SIGUSR2, allocate, SA_RESTART);
 	CHECK(pthread_create(&target_thread, NULL, target, NULL) == 0);
-	run_workers(4, 2000, shoot_target);
+	run_workers(4, 2000, 50, shoot_target);
 	CHECK(pthread_join(target_thread, NULL) == 0);
 	CHECK_MSG(hits > 50, "only %lu signals", hits);
 }

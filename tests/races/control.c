@@ -3,6 +3,7 @@
  */
 #include "races.h"
 
+#include <limits.h>
 #include <malloc.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -45,18 +46,34 @@ static unsigned long long sum_of(const char *text, const char *key)
 /* What the loads may hold at a moment, and what is counted twice or not at all while it moves. */
 #define SLACK (24 * MIB)
 
+#define ASKERS 2
+/* Answers to each, and to the reader of mallinfo behind them. */
+static _Atomic unsigned long answers[ASKERS + 1];
+
+static unsigned long fewest_answers(void)
+{
+	unsigned long fewest = ULONG_MAX;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(answers); i++) {
+		unsigned long n = atomic_load(&answers[i]);
+
+		fewest = n < fewest ? n : fewest;
+	}
+	return fewest;
+}
+
 static void *asker(void *arg)
 {
-	static char texts[2][1 << 20];
-	char *text = texts[(uintptr_t)arg];
-	unsigned long *asked = calloc(1, sizeof(*asked));
+	static char texts[ASKERS][1 << 20];
+	uintptr_t me = (uintptr_t)arg;
+	char *text = texts[me];
 	int fd = link_open();
 
 	while (!atomic_load(&stop)) {
 		char question[32];
 
 		snprintf(question, sizeof(question), "%s\n",
-			 questions[*asked % ARRAY_SIZE(questions)]);
+			 questions[answers[me] % ARRAY_SIZE(questions)]);
 		link_send(fd, question);
 		read_line(fd, text, sizeof(texts[0]));
 		CHECK_MSG(strstr(text, "\"ok\":true") != NULL, "%s: %s", question, text);
@@ -68,25 +85,22 @@ static void *asker(void *arg)
 			CHECK(sum_of(text, "\"cached_bytes\":") < 1024 * MIB);
 			CHECK(sum_of(text, "\"slabs\":") < 1000000);
 		}
-		++*asked;
+		answers[me]++;
 	}
 	close(fd);
-	return asked;
+	return arg;
 }
 
 static void *reads_mallinfo(void *arg)
 {
-	unsigned long *asked = calloc(1, sizeof(*asked));
-
-	(void)arg;
 	while (!atomic_load(&stop)) {
 		struct mallinfo2 info = mallinfo2();
 
 		CHECK_MSG(info.uordblks >= KEPT - MIB && info.uordblks < KEPT + SLACK,
 			  "%zu bytes in use", info.uordblks);
-		++*asked;
+		answers[ASKERS]++;
 	}
-	return asked;
+	return arg;
 }
 
 static void *small_load(void *arg)
@@ -109,33 +123,29 @@ static void *small_load(void *arg)
 
 static void tight_loop(void)
 {
-	pthread_t askers[2], reader, loads[2];
+	pthread_t askers[ASKERS], reader, loads[ASKERS];
 	double until;
-	void *kept, *asked;
+	void *kept;
 
 	races_start();
 	kept = held(KEPT, 1, 1);
-	for (uintptr_t i = 0; i < 2; i++) {
+	for (uintptr_t i = 0; i < ASKERS; i++) {
 		askers[i] = thread_begin(asker, (void *)i);
 		loads[i] = thread_begin(small_load, (void *)i);
 	}
 	reader = thread_begin(reads_mallinfo, NULL);
 	until = now_sec() + 0.001 * (double)scaled(3000);
-	for (unsigned int i = 0; now_sec() < until; i++) {
+	for (unsigned int i = 0; goes_on(until, fewest_answers(), 50); i++) {
 		CHECK(offline(1 + (int)(i % 3), SLABNODE_MIGRATE) == 0);
 		CHECK(lib.online(1 + (int)(i % 3), i % 2, NULL, 0) == 0);
 	}
 	atomic_store(&stop, true);
-	for (unsigned int i = 0; i < 2; i++) {
-		CHECK(pthread_join(askers[i], &asked) == 0);
-		CHECK_MSG(*(unsigned long *)asked > 50, "only %lu answers",
-			  *(unsigned long *)asked);
-		free(asked);
+	for (unsigned int i = 0; i < ASKERS; i++) {
+		thread_end(askers[i]);
 		thread_end(loads[i]);
 	}
-	CHECK(pthread_join(reader, &asked) == 0);
-	CHECK(*(unsigned long *)asked > 100);
-	free(asked);
+	thread_end(reader);
+	CHECK_MSG(fewest_answers() > 50, "only %lu answers", fewest_answers());
 	CHECK_INTACT(kept, KEPT, 1);
 	free(kept);
 	check_all_online();

@@ -195,7 +195,7 @@ static void threads_end(void)
 	for (uintptr_t i = 0; i < 3; i++)
 		threads[i] = thread_begin(births, (void *)i);
 	until = now_sec() + 0.001 * (double)scaled(2500);
-	for (unsigned int i = 0; now_sec() < until; i++) {
+	for (unsigned int i = 0; goes_on(until, atomic_load(&ended), 50); i++) {
 		int node = 1 + (int)(i % 3);
 
 		if (i % 8 == 0)

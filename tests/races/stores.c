@@ -83,11 +83,12 @@ static void loaders_end(pthread_t *thread)
 }
 
 /* Every node, around and around, with every policy. */
-static void change_nodes(double seconds)
+/* For some seconds, and until what is counted has come about often enough. */
+static void change_nodes(double seconds, const _Atomic unsigned long *count, unsigned long wanted)
 {
 	double until = now_sec() + seconds;
 
-	for (unsigned int i = 0; now_sec() < until; i++) {
+	for (unsigned int i = 0; goes_on(until, atomic_load(count), wanted); i++) {
 		int node = 1 + (int)(i % 3);
 		int error;
 
@@ -229,12 +230,15 @@ static void *changer_of_one(void *arg)
 static void cache_created(void)
 {
 	pthread_t makers[3], changer;
+	double until;
 
 	races_start();
 	for (uintptr_t i = 0; i < 3; i++)
 		makers[i] = thread_begin(cache_maker, (void *)i);
 	changer = thread_begin(changer_of_one, NULL);
-	sleep_ms((long)scaled(2500));
+	until = now_sec() + 0.001 * (double)scaled(2500);
+	while (goes_on(until, atomic_load(&operations), 100))
+		sleep_ms(10);
 	atomic_store(&stop, true);
 	for (unsigned int i = 0; i < 3; i++)
 		thread_end(makers[i]);
@@ -387,7 +391,7 @@ static void stopped_anywhere(void)
 
 	races_start();
 	loaders_begin(threads, stopped_loader);
-	change_nodes((double)scaled(4));
+	change_nodes((double)scaled(4), &stops, 100);
 	loaders_end(threads);
 	CHECK_MSG(atomic_load(&stops) > 100, "only %lu stops", atomic_load(&stops));
 	check_nothing_lost();
@@ -407,7 +411,7 @@ static void preempted(void)
 			CPU_SET(cpu, &one);
 	CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
 	loaders_begin(threads, loader);
-	change_nodes((double)scaled(2));
+	change_nodes((double)scaled(2), &operations, 100);
 	loaders_end(threads);
 	check_nothing_lost();
 }
@@ -456,7 +460,7 @@ static void moved_anywhere(void)
 	races_start();
 	loaders_begin(threads, moved_loader);
 	moves = thread_begin(mover, threads);
-	change_nodes((double)scaled(4));
+	change_nodes((double)scaled(4), &operations, 100);
 	atomic_store(&stop, true);
 	thread_end(moves);
 	loaders_end(threads);
@@ -520,12 +524,15 @@ static void *auditor(void *arg)
 static void acknowledged(void)
 {
 	pthread_t threads[LOADERS];
+	double begin;
 
 	races_start();
 	/* A node that is told of its return first of all: its memory may be there at once. */
 	CHECK(lib.register_memory("auditor", 1000, on_memory, NULL) > 0);
 	loaders_begin(threads, auditor);
-	for (unsigned int i = 0; i < scaled(250); i++) {
+	begin = now_sec();
+	for (unsigned int i = 0; i < scaled(250) || goes_on(begin, atomic_load(&audited), 10000);
+	     i++) {
 		int node = 1 + (int)(i % 3);
 
 		if (i % 2 == 0)

@@ -81,7 +81,7 @@ class Follow(FollowCase):
         self.kernel.set(7, "offline")
         began = time.monotonic()
         self.comes_to(mock, "offline")
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_an_offline_that_the_kernel_gives_up(self):
         mock = self.start()
@@ -173,7 +173,7 @@ class Follow(FollowCase):
         began = time.monotonic()
         self.kernel.set(7, "going-offline")
         self.comes_to(mock, "offline")
-        self.assertLess(time.monotonic() - began, 3)
+        self.assertLess(time.monotonic() - began, 10)
         self.until(lambda: len(self.said("unreachable")) == 3)
         told = {e["pid"]: e["message"] for e in self.said("unreachable")}
         self.assertEqual(told[mute.pid], "no control thread")

@@ -971,7 +971,8 @@ UNIT_TEST(storm)
 		threads[2 + i] = unit_thread(change_nodes, (void *)i);
 		threads[4 + i] = unit_thread(load, (void *)i);
 	}
-	for (unsigned int i = 0; i < 3000 && (i < 300 || atomic_load(&told) < 5000); i++)
+	for (unsigned int i = 0;
+	     i < 3000 && (i < 300 || atomic_load(&told) < 5000 || atomic_load(&vetoed) < 20); i++)
 		unit_sleep_ms(10);
 	storm_ends(threads, 6);
 	CHECK(atomic_load(&told) > 1000 && atomic_load(&vetoed) > 10);
