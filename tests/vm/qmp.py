@@ -10,7 +10,10 @@ class QmpError(Exception):
 
 
 class Qmp:
-    """One connection. Events that arrive while an answer is waited for are kept in order."""
+    """One connection. Events that arrive while an answer is waited for are kept in order.
+
+    QEMU greets, and takes nothing but qmp_capabilities then. Whom it finds connected while it starts
+    it may greet twice, and forget what was negotiated in between: greetings may stand anywhere."""
 
     def __init__(self, path, timeout):
         deadline = time.monotonic() + timeout
@@ -26,7 +29,6 @@ class Qmp:
                 time.sleep(0.05)
         self.rest = b""
         self.events = []
-        self.message(timeout)
         self.command("qmp_capabilities", timeout)
 
     def message(self, timeout):
@@ -60,6 +62,11 @@ class Qmp:
                 raise QmpError(f"{name}: no answer after {timeout} s")
             if "event" in answer:
                 self.events.append(answer)
+            elif "QMP" in answer:
+                continue
+            elif "error" in answer and answer["error"]["desc"].startswith("Expecting capabilities"):
+                self.command("qmp_capabilities", timeout)
+                return self.command(name, timeout, **arguments)
             elif "error" in answer:
                 raise QmpError(f"{name}: {answer['error']['desc']}")
             else:
