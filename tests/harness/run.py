@@ -69,7 +69,7 @@ class Row:
         self.wrap = keys.get("wrap", "preload")
         self.preload = keys.get("preload") or ["{library}"]
         self.env = keys.get("env", {})
-        self.timeout = keys.get("timeout", 60)
+        self.timeout = keys.get("timeout", 150)
         self.serial = keys.get("serial", False)
         self.needs = keys.get("needs")
         self.cannot = keys.get("cannot")
