@@ -23,6 +23,8 @@ extern bool sn_standing_by;
 void sn_start(void);
 /* Whether the caller is the process's main thread; asks the system only where it has to. */
 bool sn_in_main_thread(void);
+/* sandbox.c: at the start, before there are threads. */
+void sn_sandbox_prepare(void);
 /* The program asked for a seccomp filter: no thread is started any more. */
 void sn_sandboxed(void);
 

@@ -6,14 +6,17 @@
  * any more and a running control thread retires, before the filter comes into force.  Filters
  * installed by raw instructions are not seen; docs name that limit.
  *
- * The watched functions are passed on as system calls of their own, not to libc's definition:
- * looking that up could allocate.
+ * The watched functions are passed on as system calls, all by the next syscall(): programs that
+ * dispatch system calls by the address of the instruction (PR_SET_SYSCALL_USER_DISPATCH) let those
+ * of libc pass, not ours.  Looking it up takes the loader's lock, so that is done at the start, and
+ * what is called before is an instruction of our own.
  */
 #include "internal.h"
 
 #include "control.h"
 #include "mempolicy.h"
 
+#include <dlfcn.h>
 #include <linux/seccomp.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
@@ -55,10 +58,22 @@ static long raw_syscall(long number, const long *a)
 #error "raw_syscall() is not written for this architecture"
 #endif
 
+typedef long syscall_fn(long number, ...);
+
+static syscall_fn *next_syscall; /* written once, while there is no other thread */
+
+void sn_sandbox_prepare(void)
+{
+	*(void **)&next_syscall = dlsym(RTLD_NEXT, "syscall");
+}
+
 static long call(long number, const long *a)
 {
-	long result = raw_syscall(number, a);
+	long result;
 
+	if (sn_likely(next_syscall))
+		return next_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	result = raw_syscall(number, a);
 	if (result < 0 && result > -4096) {
 		errno = (int)-result;
 		return -1;

@@ -335,6 +335,7 @@ __attribute__((constructor(101))) void sn_start(void)
 	sn_core_early();
 	if (system_says_main_thread())
 		main_thread = __builtin_thread_pointer();
+	sn_sandbox_prepare();
 	sn_options_read();
 	if (!serves_malloc())
 		stand_by();

@@ -6,6 +6,8 @@
  */
 #include "filter.h"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -287,6 +289,71 @@ static void strict(void)
 	by_instruction(SYS_exit, 0, 0, 0);
 }
 
+/* --- system calls that only libc may make ----------------------------------------------------- */
+
+#ifndef PR_SET_SYSCALL_USER_DISPATCH
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#endif
+#define DISPATCH_ON    1
+#define DISPATCH_BLOCK 1
+
+static volatile sig_atomic_t dispatched;
+static volatile char dispatch;
+
+static void on_dispatched(int sig)
+{
+	(void)sig;
+	dispatched++;
+}
+
+/* Where the instructions of the library with `inside` are. */
+struct text {
+	uintptr_t inside, begin, end;
+};
+
+static int find_text(struct dl_phdr_info *info, size_t size, void *data)
+{
+	struct text *text = data;
+
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		uintptr_t begin = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+
+		if (info->dlpi_phdr[i].p_type == PT_LOAD &&
+		    (info->dlpi_phdr[i].p_flags & PF_X) != 0 && text->inside >= begin &&
+		    text->inside < begin + info->dlpi_phdr[i].p_memsz) {
+			text->begin = begin;
+			text->end = begin + info->dlpi_phdr[i].p_memsz;
+		}
+	}
+	return 0;
+}
+
+/* Emulators, and programs that trace themselves, catch all system calls but libc's. */
+static void dispatched_but_libc(void)
+{
+	struct text libc = {.inside = (uintptr_t)dlsym(RTLD_DEFAULT, "getpid")};
+	struct sigaction sa = {.sa_handler = on_dispatched};
+	char name[16];
+
+	dl_iterate_phdr(find_text, &libc);
+	CHECK(libc.begin != 0);
+	CHECK(sigaction(SIGSYS, &sa, NULL) == 0);
+	if (prctl(PR_SET_SYSCALL_USER_DISPATCH, DISPATCH_ON, libc.begin, libc.end - libc.begin,
+		  &dispatch) != 0)
+		check_skip("this kernel dispatches no system calls to programs");
+	dispatch = DISPATCH_BLOCK;
+	CHECK(syscall(SYS_getpid) == getpid());
+	CHECK(prctl(PR_GET_NAME, name) == 0);
+	CHECK(unshare(0) == 0);
+	work(12, scaled(1500));
+	malloc_trim(0);
+	CHECK_MSG(dispatched == 0, "%d system calls are not libc's", (int)dispatched);
+	by_instruction(SYS_getpid, 0, 0, 0); /* the handler is there */
+	dispatch = 0;
+	CHECK(dispatched == 1);
+}
+
 static void only_work(void)
 {
 	pthread_t t[4];
@@ -323,6 +390,7 @@ static const struct row rows[] = {
 	{"forks", forks},
 	{"twice", twice},
 	{"strict", strict},
+	{"dispatched-but-libc", dispatched_but_libc},
 	{"_work", only_work},
 };
 
