@@ -19,6 +19,7 @@
 #include "sim.h"
 #include "../preload/cpulist.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <hwloc.h>
 #include <limits.h>
@@ -376,6 +377,15 @@ static int copy_topology(const struct sn_module_args *args, hwloc_topology_t top
 	return copy_cpus(topology, &list, out, message, message_size);
 }
 
+/* What beginners write: "numa:4". */
+static bool ends_without_cpus(const char *description)
+{
+	const char *last = strrchr(description, ' ');
+
+	last = last != NULL ? last + 1 : description;
+	return isalpha((unsigned char)*last) && strcasestr(description, "pu:") == NULL;
+}
+
 int sim_topology_read(const struct sn_module_args *args, struct sn_topology *topology,
 		      char *message, size_t message_size)
 {
@@ -399,8 +409,11 @@ int sim_topology_read(const struct sn_module_args *args, struct sn_topology *top
 			    SIM_MOST_INDEX);
 	error = load(description, args->xml, &loaded);
 	if (error != 0)
-		return fail(message, message_size, error, "hwloc does not accept \"%.100s\"",
-			    description);
+		return fail(message, message_size, error, "hwloc does not accept \"%.100s\"%s",
+			    description,
+			    !args->xml && ends_without_cpus(description)
+				    ? " (the last level must be CPUs, as in numa:4 pu:2)"
+				    : "");
 	error = copy_topology(args, loaded, topology, message, message_size);
 	hwloc_topology_destroy(loaded);
 	return error;

@@ -168,6 +168,21 @@ static void test_indexes_too_high(void **state)
 	assert_string_equal(cpus_of(1), "2047");
 }
 
+static void test_without_cpus(void **state)
+{
+	static const char *const wrong[] = {"numa:4", "numa:2 core:4", "node:3 l3:1"};
+
+	(void)state;
+	for (size_t i = 0; i < SN_ARRAY_SIZE(wrong); i++) {
+		assert_int_equal(discover_from(wrong[i], NULL, false, &t, message, sizeof(message)),
+				 -EINVAL);
+		assert_non_null(strstr(message, "the last level must be CPUs, as in numa:4 pu:2"));
+	}
+	assert_int_equal(discover_from("numa:2 pu:x", NULL, false, &t, message, sizeof(message)),
+			 -EINVAL);
+	assert_string_equal(message, "hwloc does not accept \"numa:2 pu:x\"");
+}
+
 static void test_cpu_list_that_does_not_fit(void **state)
 {
 	char buf[12];
@@ -333,6 +348,7 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_indexes_too_high),
+		cmocka_unit_test(test_without_cpus),
 		cmocka_unit_test(test_cpu_list_that_does_not_fit),
 		cmocka_unit_test(test_xml_holes),
 		cmocka_unit_test(test_xml_without_sizes),
