@@ -106,10 +106,19 @@ static bool multi_threaded(void)
 	return &__libc_single_threaded != NULL && !__libc_single_threaded;
 }
 
+/*
+ * The process that the library was started in, or that fork() made.  In the child of a bare clone()
+ * no thread may be started: libc ends such a child by ending its only thread, so another one would
+ * keep it for ever.
+ */
+static pid_t process;
+
 static SN_COLD void start_control(void)
 {
 	uint32_t untried = 0;
 
+	if (!atomic_load(&sandboxed) && getpid() != process)
+		return; /* its memory may be its parent's, who will try */
 	if (SN_HOTPLUG && atomic_compare_exchange_strong(&control_tried, &untried, 1) &&
 	    !atomic_load(&sandboxed))
 		sn_control_start();
@@ -197,6 +206,8 @@ static void fork_child(void)
 {
 	atomic_store(&handed_out, 0);
 	main_thread = __builtin_thread_pointer();
+	if (sn_options.control != SN_CONTROL_OFF && !atomic_load(&sandboxed))
+		process = getpid();
 	if (forking_alone)
 		return;
 	if (sn_module != NULL && sn_module->fork_child != NULL)
@@ -333,6 +344,7 @@ __attribute__((constructor(101))) void sn_start(void)
 	if (sn_core_started())
 		return;
 	sn_core_early();
+	process = getpid();
 	if (system_says_main_thread())
 		main_thread = __builtin_thread_pointer();
 	sn_sandbox_prepare();

@@ -532,6 +532,33 @@ static void by_clone(void)
 	free(stack);
 }
 
+/* They take enough for a control thread, and end as clone() ends them: by their only thread. */
+static int cloned_large(void *arg)
+{
+	for (int i = 0; i < 2; i++) {
+		void *p = malloc(9 * MIB);
+
+		CHECK(p);
+		memset(p, 1, 9 * MIB);
+		free(opaque(p));
+	}
+	return arg == NULL;
+}
+
+static void clone_large(void)
+{
+	enum { STACK = 256 * 1024 };
+	char *stack = malloc(STACK);
+
+	CHECK(stack);
+	for (int i = 0; i < 10; i++)
+		wait_exit(clone(cloned_large, stack + STACK, SIGCHLD | (i & 1 ? CLONE_VM : 0),
+				stack),
+			  0);
+	CHECK(cloned_large(stack) == 0);
+	free(stack);
+}
+
 static void *spawner(void *arg)
 {
 	char *argv[] = {(char *)"true", NULL};
@@ -613,6 +640,7 @@ static const struct row rows[] = {
 	{"vfork-malloc-threads", vfork_malloc_threads},
 	{"vfork-storm", vfork_storm},
 	{"clone", by_clone},
+	{"clone-large", clone_large},
 	{"posix-spawn", spawn},
 	{"popen-system", popen_system},
 	{"big-heap", big_heap},
