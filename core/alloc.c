@@ -419,7 +419,7 @@ static SN_NOINLINE void free_any(void *p)
 {
 	unsigned int home, cache;
 
-	if (p == NULL)
+	if (p == NULL || sn_unlikely(sn_ending()))
 		return;
 	home = sn_segmap_entry(p);
 	if (sn_unlikely(home == SN_NODE_NONE))
@@ -537,7 +537,7 @@ SN_NOINLINE void *sn_realloc_slow(void *p, size_t size)
 
 	if (sn_fits_in_place(have, size))
 		return p;
-	if (have > SN_CLASS_MAX && size > SN_CLASS_MAX) {
+	if (have > SN_CLASS_MAX && size > SN_CLASS_MAX && !sn_ending()) {
 		q = sn_unlikely(sn_sites_on) ? resize_sampled(p, have, size)
 					     : sn_large_resize(p, have, size);
 		if (q != NULL)

@@ -1,7 +1,10 @@
 /*
  * fatal.c - the end of a program whose heap is corrupted: one line, then SIGABRT.
+ *
+ * The program's handler of that signal may allocate: see sn_thread_ends().  When it misuses the
+ * heap once more, the program ends at once; its line has been said.
  */
-#include "base.h"
+#include "thread.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -47,7 +50,7 @@ static size_t put_number(char *line, size_t used, size_t size, size_t value)
 /* Room in a line for all but its end. */
 #define ROOM (size_t)255
 
-static _Noreturn void end_line(char *line, size_t used, const void *ptr)
+static void say(char *line, size_t used, const void *ptr)
 {
 	if (ptr != NULL) {
 		used = put(line, used, ROOM, ": ");
@@ -57,6 +60,14 @@ static _Noreturn void end_line(char *line, size_t used, const void *ptr)
 	if (write(sn_fatal_descriptor == NULL ? STDERR_FILENO : sn_fatal_descriptor(), line, used) <
 	    0)
 		line[0] = '\0'; /* nothing else can be done */
+}
+
+static _Noreturn void end_line(char *line, size_t used, const void *ptr)
+{
+	if (sn_thread_ends())
+		say(line, used, ptr);
+	else
+		signal(SIGABRT, SIG_DFL);
 	abort();
 }
 

@@ -105,7 +105,8 @@ static inline void sn_lock_delay_held(enum sn_lock_rank rank)
 /*
  * While a thread forks it holds every lock of the core, and handlers of other libraries that run
  * between ours (before fork: those registered earlier; after it: likewise) may allocate.  For that
- * thread, named here by its thread pointer, acquiring and releasing mean nothing.
+ * thread, named here by its thread pointer, acquiring and releasing mean nothing.  So it is for one
+ * that ends the program with locks held (sn_thread_ends() in thread.h).
  */
 extern _Atomic uintptr_t sn_fork_owner;
 

@@ -71,6 +71,20 @@ void sn_internal_resume(unsigned int depth)
 	}
 }
 
+bool sn_thread_ends(void)
+{
+	uintptr_t nobody = 0;
+
+	if (sn_ending())
+		return false;
+	sn_internal_enter();
+	sn_self.internal = (uint16_t)(sn_self.internal + SN_ENDING);
+	sn_lock_check_suspend(true);
+	atomic_compare_exchange_strong(&sn_fork_owner, &nobody,
+				       (uintptr_t)__builtin_thread_pointer());
+	return true;
+}
+
 static void use_set(struct sn_thread *self, unsigned int set)
 {
 	void *const *words = sn_set_words(set);

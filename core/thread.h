@@ -33,6 +33,14 @@ extern _Thread_local struct sn_thread sn_self SN_TLS SN_HIDDEN;
  */
 extern unsigned int sn_thread_preferred;
 
+/* Added to `internal` by sn_thread_ends(). */
+#define SN_ENDING 0x8000
+
+SN_INLINE bool sn_ending(void)
+{
+	return sn_self.internal >= SN_ENDING;
+}
+
 /* Between these, the calling thread allocates from the internal node.  They nest. */
 void sn_internal_enter(void);
 void sn_internal_leave(void);
@@ -40,6 +48,14 @@ void sn_internal_leave(void);
  * takes. */
 unsigned int sn_internal_suspend(void);
 void sn_internal_resume(unsigned int depth);
+
+/*
+ * The calling thread ends the program, by abort(): the program's handler of SIGABRT runs in it, and
+ * such handlers allocate.  It may hold locks of a heap that is not to be trusted.  So from now on
+ * locks mean nothing to it, its memory is the internal node's, and what it frees stays where it is.
+ * False: it did so before, and is in that handler.
+ */
+bool sn_thread_ends(void);
 /* Gives the thread its home; false while the library is not started. Slow path. */
 bool sn_thread_setup(struct sn_thread *self);
 /* The thread's home becomes `node` (its preferred node), or its CPU's again (SN_NODE_NONE). */

@@ -171,7 +171,8 @@ bool sn_in_main_thread(void)
 /* --- fork -------------------------------------------------------------------------------- */
 
 /* In a process with one thread there is nobody to wait for; and a signal handler may fork while
- * that thread holds a lock, which it goes on holding in both processes. */
+ * that thread holds a lock, which it goes on holding in both processes.  One that ends the program
+ * (crash reporters fork) holds locks, too, and they mean nothing to it. */
 static bool forking_alone;
 
 /*
@@ -184,7 +185,7 @@ static bool forker_is_thread; /* of the fork under way; all locks are held meanw
 
 static void fork_prepare(void)
 {
-	forking_alone = &__libc_single_threaded != NULL && __libc_single_threaded;
+	forking_alone = sn_ending() || (&__libc_single_threaded != NULL && __libc_single_threaded);
 	if (forking_alone)
 		return;
 	sn_core_fork_prepare();

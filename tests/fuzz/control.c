@@ -68,6 +68,11 @@ void sn_internal_enter(void)
 {
 }
 
+bool sn_thread_ends(void)
+{
+	return true;
+}
+
 void sn_internal_leave(void)
 {
 }

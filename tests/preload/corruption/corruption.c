@@ -8,8 +8,8 @@
 #include <signal.h>
 
 static const struct kind *const kinds[] = {
-	&foreign, &metadata, &middle,	   &twice,  &freed,    &sized,
-	&stale,	  &overflow, &overwritten, &caches, &promises,
+	&foreign, &metadata, &middle,	   &twice,  &freed,   &sized,
+	&stale,	  &overflow, &overwritten, &caches, &handled, &promises,
 };
 
 int level(void)
