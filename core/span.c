@@ -175,6 +175,16 @@ void sn_span_cut_room(struct sn_node *node, struct sn_segment *span, size_t npag
 	span->info.room_pages = npages;
 }
 
+/* What is behind a block is closed from level 2 on. */
+static void close_behind(char *tail, size_t len)
+{
+	int saved = errno;
+
+	if (sn_hardened > 1)
+		mprotect(tail, len, PROT_NONE);
+	errno = saved;
+}
+
 /* Gives pages behind the block back; they stay, and the room with them, when memory is locked.  Nor
  * may a huge page of the block's end reach there: nobody would give it back. */
 static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npages)
@@ -192,6 +202,7 @@ static void span_trim(struct sn_node *node, struct sn_segment *span, size_t npag
 		sn_span_huge_pages(tail, len, true); /* one mapping still */
 		return;
 	}
+	close_behind(tail, len);
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	sn_span_cut_room(node, span, npages);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);

@@ -3,14 +3,20 @@
  */
 #include "corruption.h"
 
+static void write_behind_it(char *p)
+{
+	size_t room = malloc_usable_size(p);
+
+	memset(p, 1, room);
+	((volatile char *)expect_fault(p))[room] = 1;
+}
+
 static void write_behind(size_t size)
 {
 	char *p = malloc(size), *q = malloc(size);
-	size_t room = malloc_usable_size(p);
 
 	CHECK(p && q);
-	memset(p, 1, room);
-	((volatile char *)expect_fault(p))[room] = 1;
+	write_behind_it(p);
 	free(q);
 }
 
@@ -40,6 +46,19 @@ static void overflow_span(void)
 	write_behind(8 * MIB);
 }
 
+/* What it had behind its new end was open once. */
+static void overflow_span_resized(void)
+{
+	static const size_t sizes[] = {8 * MIB, 40 * MIB, 20 * MIB, 90 * MIB, 30 * MIB};
+	char *p = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		CHECK(p = realloc(opaque(p), sizes[i]));
+		memset(p, 1, malloc_usable_size(p));
+	}
+	write_behind_it(p);
+}
+
 /* Whatever is first in a segment: below it the header would be. */
 static void below_first(void)
 {
@@ -62,6 +81,7 @@ static const struct misuse misuses[] = {
 	FROM(2, below_first),
 	FROM(2, behind_last),
 	{"overflow_span", overflow_span, 2, 3, true},
+	{"overflow_span_resized", overflow_span_resized, 2, 3, true},
 	FROM(3, overflow_object),
 	FROM(3, overflow_object_1),
 	FROM(3, overflow_object_32k),
