@@ -51,7 +51,8 @@ static void print_tables(int fd)
 		}
 }
 
-static void print_json(int fd)
+/* False: the file cannot be written to. */
+static bool print_json(int fd)
 {
 	const char *comma = "";
 
@@ -91,37 +92,38 @@ static void print_json(int fd)
 				ull(i.shared), ull(i.alien));
 			comma = ",";
 		}
-	dprintf(fd, "]}\n");
+	return dprintf(fd, "]}\n") >= 0;
 }
 
 static int stderr_copy = -1;
 
 void sn_exit_stats_prepare(void)
 {
-	if (sn_options.stats != NULL && strcmp(sn_options.stats, "exit") == 0)
+	if (sn_options.stats != NULL)
 		stderr_copy = sn_fd_copy(STDERR_FILENO, 1000);
 	if (stderr_copy < 0)
 		stderr_copy = STDERR_FILENO;
 }
 
+static void write_json(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd < 0 || !print_json(fd))
+		dprintf(stderr_copy, "slabnode: SLABNODE_STATS: %s cannot be written: %s\n", path,
+			sn_errno_name(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 void sn_exit_stats(void)
 {
-	int fd;
-
 	if (sn_options.stats == NULL || !sn_core_started())
 		return;
 	sn_internal_enter();
-	if (strcmp(sn_options.stats, "exit") == 0) {
+	if (strcmp(sn_options.stats, "exit") == 0)
 		print_tables(stderr_copy);
-	} else {
-		fd = open(sn_options.stats + 5, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-		if (fd >= 0) {
-			print_json(fd);
-			close(fd);
-		} else {
-			dprintf(stderr_copy, "slabnode: SLABNODE_STATS: %s cannot be written: %s\n",
-				sn_options.stats + 5, sn_errno_name(errno));
-		}
-	}
+	else
+		write_json(sn_options.stats + 5);
 	sn_internal_leave();
 }

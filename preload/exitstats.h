@@ -4,8 +4,8 @@
 #ifndef SLABNODE_EXITSTATS_H
 #define SLABNODE_EXITSTATS_H
 
-/* At start: many programs close stderr before the library's destructor runs, so with
- * SLABNODE_STATS=exit a copy of it is kept. */
+/* At start: many programs close stderr before the library's destructor runs, so a
+ * copy of it is kept where SLABNODE_STATS is set. */
 void sn_exit_stats_prepare(void);
 void sn_exit_stats(void);
 

@@ -193,13 +193,16 @@ static bool option_set(const struct option *option, const char *value)
 
 static void report_bad(const struct option *option, const char *value)
 {
+	const char *used = option->target == &sn_options.rundir ? "the usual directory"
+			   : option->fallback[0] == '\0'	? "none"
+								: option->fallback;
 	const char *relation = strchr(option->range, '|') != NULL ? "one of "
 			       : option->kind == TEXT		  ? ""
 								  : "in ";
 	char message[256];
 
 	snprintf(message, sizeof(message), "%s: '%.64s' is not %s%s, using %s", option->name, value,
-		 relation, option->range, option->fallback[0] == '\0' ? "none" : option->fallback);
+		 relation, option->range, used);
 	sn_warn_once(option->name, message);
 }
 

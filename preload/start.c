@@ -66,6 +66,11 @@ void sn_warn_once(const char *key, const char *message)
 		told[nr_told++] = key;
 	n = snprintf(line, sizeof(line), "slabnode: %s\n", message);
 	n = sn_min(n, (int)sizeof(line) - 1);
+	/* One line, whatever a variable holds, and nothing that a terminal obeys. */
+	for (int i = 0; i < n - 1; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
+	line[n - 1] = '\n';
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		return; /* no stderr, nobody to tell */
 }

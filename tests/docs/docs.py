@@ -170,28 +170,33 @@ def options_live():
 
 def bad_values():
     """A value that cannot be read is told of in one line, with the default that is used instead, and
-    stops nothing; so is a file that cannot be written. A name that is no option's is told of to
-    those who want messages."""
+    stops nothing, and no control character of it is said; so is a file that cannot be written, though
+    the program has closed its stderr. A name that is no option's is told of to those who want messages."""
     library = os.path.join(BUILD, "preload", "libslabnode.so")
     if not os.path.exists(library):
         skip("the library is not built")
     kept = {k: v for k, v in os.environ.items() if not k.startswith("SLABNODE")}
 
     def told(**environment):
-        done = subprocess.run(["/bin/true"], env={**kept, "LD_PRELOAD": library, **environment},
+        done = subprocess.run(["/bin/echo"], env={**kept, "LD_PRELOAD": library, **environment},
                               capture_output=True, text=True, timeout=30, check=False)
         if done.returncode != 0:
-            lines.append(f"/bin/true ended with {done.returncode} under {environment}")
+            lines.append(f"/bin/echo ended with {done.returncode} under {environment}")
         return done.stderr
 
     lines = []
     simulated = {"SLABNODE_TOPOLOGY": "synthetic:node:2 pu:1"}
     for name, default in option_table().items():
         text = told(**{**simulated, name: "no such value"})
-        wanted = "the topology's own sizes" if name.endswith("CAPACITY") else re.escape(default)
+        wanted = {"SLABNODE_NODE_CAPACITY": "the topology's own sizes",
+                  "SLABNODE_RUNDIR": "the usual directory"}.get(name, re.escape(default))
         if not re.fullmatch(rf"slabnode: {name}: [^\n]*, using {wanted}\n", text):
             lines.append(f"{name}: a bad value gives {text!r}")
-    for text, what in ((told(SLABNODE_STATS="json:/nowhere/x"), "SLABNODE_STATS: /nowhere/x cannot be"),
+        text = told(**{**simulated, name: "no\nsuch\033[7mvalue"})
+        if not re.fullmatch(rf"slabnode: {name}: [^\n\033]*no\?such\?\[7mvalue[^\n\033]*, using {wanted}\n", text):
+            lines.append(f"{name}: control characters give {text!r}")
+    for text, what in ((told(SLABNODE_STATS="json:/nowhere/x"), "SLABNODE_STATS: /nowhere/x cannot be written: ENOENT"),
+                       (told(SLABNODE_STATS="json:/dev/full"), "SLABNODE_STATS: /dev/full cannot be written: ENOSPC"),
                        (told(SLABNODE_TOPOLOGI="auto", SLABNODE_VERBOSE="1"), "SLABNODE_TOPOLOGI: no such")):
         if not text.startswith(f"slabnode: {what}") or text.count("\n") != 1:
             lines.append(f"instead of {what!r}: {text!r}")
