@@ -98,8 +98,10 @@ void *sn_large_alloc_object(struct sn_node *node, size_t size)
 static struct sn_page *block_run(const void *p)
 {
 	struct sn_page *run;
+	unsigned int entry = sn_segmap_entry(p);
 
-	if (sn_segmap_entry(p) & SN_SEG_CONTINUED || sn_page_number(p) < SN_HEADER_PAGES)
+	if (entry == SN_NODE_NONE || entry & SN_SEG_CONTINUED ||
+	    sn_page_number(p) < SN_HEADER_PAGES)
 		return NULL;
 	run = sn_page_of(p);
 	if (__atomic_load_n(&run->kind, __ATOMIC_RELAXED) != SN_PAGE_BLOCK ||
@@ -122,10 +124,13 @@ static void run_block_free(struct sn_node *node, struct sn_page *run)
 
 void sn_large_free(void *p)
 {
-	struct sn_node *node = sn_nodes[sn_segmap_entry(p) & ~SN_SEG_CONTINUED];
+	unsigned int home = sn_segmap_entry(p) & ~SN_SEG_CONTINUED;
+	struct sn_node *node = sn_nodes[home];
 	struct sn_segment *span = sn_span_of(p);
 	uint8_t block = SN_PAGE_BLOCK;
 
+	if (home == SN_NODE_NONE) /* freed by another thread since the caller looked */
+		sn_misuse("free", p);
 	SN_PROBE(large_free, node->os_number, p);
 	if (span != NULL) {
 		sn_span_free(node, span, p);

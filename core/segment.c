@@ -159,10 +159,17 @@ bool sn_in_range(uintptr_t addr)
 bool sn_block_was_at(uintptr_t addr)
 {
 	const struct sn_range *range = range_at(addr);
+	size_t page = sn_page_number((const void *)addr), state;
 
-	return range != NULL && addr % SN_PAGE_SIZE == 0 &&
-	       sn_counter_read(range->state[(addr - (uintptr_t)range->base) >> SN_SEG_SHIFT]) ==
-		       SN_SEG_BLOCK_GONE + sn_page_number((const void *)addr);
+	if (range == NULL || addr % SN_PAGE_SIZE != 0)
+		return false;
+	state = sn_counter_read(range->state[(addr - (uintptr_t)range->base) >> SN_SEG_SHIFT]);
+	return state == SN_SEG_BLOCK_GONE + page || state == SN_SEG_BLOCK_GOING + page;
+}
+
+static bool segment_used(unsigned int state)
+{
+	return state == SN_SEG_USED || state >= SN_SEG_BLOCK_GOING;
 }
 
 /* Position of `count` consecutive unused segments, of which no block is remembered if `fresh`, or
@@ -173,7 +180,7 @@ static size_t find_unused(const struct sn_range *range, size_t count, bool fresh
 
 	for (size_t i = 0; i < range->nr_segments; i++) {
 		bool taken =
-			fresh ? range->state[i] != SN_SEG_UNUSED : range->state[i] == SN_SEG_USED;
+			fresh ? range->state[i] != SN_SEG_UNUSED : segment_used(range->state[i]);
 
 		run = taken ? 0 : run + 1;
 		if (run == count)
@@ -246,7 +253,7 @@ bool sn_segments_extend(struct sn_node *node, struct sn_segment *segment, size_t
 	if (at + more > range->nr_segments)
 		return false;
 	for (size_t i = 0; i < more; i++)
-		if (range->state[at + i] == SN_SEG_USED)
+		if (segment_used(range->state[at + i]))
 			return false;
 	mark_used(node, range, at, more, true);
 	return true;
@@ -275,12 +282,13 @@ void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_
 	range->nr_used -= count;
 }
 
-void sn_segments_block_gone(struct sn_node *node, const void *block)
+void sn_segments_remember(struct sn_node *node, const void *block, unsigned int what)
 {
 	struct sn_range *range = range_of(node, block);
 	size_t at = (size_t)((const char *)block - range->base) >> SN_SEG_SHIFT;
+	size_t page = what == SN_SEG_USED ? 0 : sn_page_number(block);
 
-	sn_counter_set(range->state[at], (uint16_t)(SN_SEG_BLOCK_GONE + sn_page_number(block)));
+	sn_counter_set(range->state[at], (uint16_t)(what + page));
 }
 
 size_t sn_ranges_trim(struct sn_node *node)

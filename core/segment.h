@@ -170,9 +170,15 @@ static inline struct sn_node *sn_node_of_segment(const struct sn_segment *segmen
 	return sn_nodes[sn_segmap_entry(segment) & ~SN_SEG_CONTINUED];
 }
 
-/* What a segment of a range is: unused, used, or unused since the block of a span was freed that
- * began in it, at a page whose number is added. */
-enum { SN_SEG_UNUSED, SN_SEG_USED, SN_SEG_BLOCK_GONE = SN_SEG_PAGES };
+/* What a segment of a range is: unused or used; or, to these, that the block of a span was freed
+ * that began in it, at a page whose number is added: it is unused since then, or used until the
+ * block's memory has been given back. */
+enum {
+	SN_SEG_UNUSED,
+	SN_SEG_USED,
+	SN_SEG_BLOCK_GONE = SN_SEG_PAGES,
+	SN_SEG_BLOCK_GOING = 2 * SN_SEG_PAGES
+};
 
 /* A reserved range of a node.  Guarded by the node's page_lock; the list only grows. */
 struct sn_range {
@@ -185,8 +191,8 @@ struct sn_range {
 
 /* Whether an address lies in a range of any node.  Takes no lock. */
 bool sn_in_range(uintptr_t addr);
-/* Whether a span's block began at this address, whose segments were given back and are not used
- * again.  Takes no lock. */
+/* Whether a span's block began at this address, whose segments were or are being given back and are
+ * not used again.  Takes no lock. */
 bool sn_block_was_at(uintptr_t addr);
 
 /* The list as readers without page_lock see it. */
@@ -214,7 +220,9 @@ void sn_segments_hide(struct sn_node *node, struct sn_segment *segment, size_t c
 /* Gives hidden segments back to the range; their memory must have been given back and closed. */
 void sn_segments_release(struct sn_node *node, struct sn_segment *segment, size_t count)
 	SN_REQUIRES(&node->page_lock);
-/* Keeps in mind that a block began here, whose segments have just been given back. */
-void sn_segments_block_gone(struct sn_node *node, const void *block) SN_REQUIRES(&node->page_lock);
+/* Keeps in mind that a block began here: SN_SEG_BLOCK_GOING when its segments are hidden, then
+ * SN_SEG_BLOCK_GONE when they were given back, or SN_SEG_USED when they stay after all. */
+void sn_segments_remember(struct sn_node *node, const void *block, unsigned int what)
+	SN_REQUIRES(&node->page_lock);
 
 #endif

@@ -30,10 +30,11 @@
 struct sn_segment *sn_span_of(const void *p)
 {
 	struct sn_segment *segment = sn_segment_of(p);
+	unsigned int entry;
 
-	while (sn_segmap_entry(segment) & SN_SEG_CONTINUED)
+	while ((entry = sn_segmap_entry(segment)) & SN_SEG_CONTINUED)
 		segment = (struct sn_segment *)((char *)segment - SN_SEG_SIZE);
-	return segment->info.is_span ? segment : NULL;
+	return entry != SN_NODE_NONE && segment->info.is_span ? segment : NULL;
 }
 
 static void list_push(struct sn_segment **head, struct sn_segment *span)
@@ -419,6 +420,7 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
 	sn_segments_hide(node, span, count, true);
+	sn_segments_remember(node, block, SN_SEG_BLOCK_GOING);
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
 	done = discard_paced(block, room, pace);
 	if (done) {
@@ -438,10 +440,11 @@ static bool span_release(struct sn_node *node, struct sn_segment *span, struct s
 					  memory_order_relaxed);
 		if (usable) {
 			sn_segments_release(node, span, count);
-			sn_segments_block_gone(node, block);
+			sn_segments_remember(node, block, SN_SEG_BLOCK_GONE);
 		}
 	} else {
 		sn_counter_set(node->locked_memory, true);
+		sn_segments_remember(node, block, SN_SEG_USED);
 		sn_segments_hide(node, span, count, false);
 	}
 	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
@@ -579,13 +582,22 @@ static void span_free_part(struct sn_node *node, struct sn_segment *span, size_t
 	sn_release_end(node, turn, false);
 }
 
+/* Whether p is the block of a span, as the caller found it without the lock: another thread may
+ * have freed it and closed its header meanwhile, which the map tells. */
+static bool block_lives(const struct sn_node *node, struct sn_segment *span, const void *p)
+	SN_REQUIRES(&node->page_lock)
+{
+	return (sn_segmap_entry(p) & ~SN_SEG_CONTINUED) == node->index && sn_span_of(p) == span &&
+	       p == sn_span_block(span) && span->info.block_pages > 0;
+}
+
 void sn_span_free(struct sn_node *node, struct sn_segment *span, const void *p)
 {
 	unsigned int turn;
 	size_t worth;
 
 	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
-	if (p != sn_span_block(span) || span->info.block_pages == 0)
+	if (!block_lives(node, span, p))
 		sn_misuse("free", p);
 	sn_large_count(node, span->info.block_pages, false);
 	span->info.block_pages = 0;

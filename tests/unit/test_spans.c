@@ -348,6 +348,67 @@ UNIT_TEST(threads_and_offlines)
 		CHECK_EQUAL(sn_nodes[n]->cached_span_pages, 0);
 }
 
+static const struct sn_placement *machine_placement;
+static void *freed_again;
+
+/* In the midst of a release, as another thread may come. */
+static void depopulate_and_free(void *addr, size_t len, unsigned int node)
+{
+	if (addr == freed_again)
+		sn_free(addr);
+	machine_placement->depopulate(addr, len, node);
+}
+
+static void free_while_given_back(void *p)
+{
+	static struct sn_placement placement;
+
+	machine_placement = sn_placement;
+	placement = *sn_placement;
+	placement.depopulate = depopulate_and_free;
+	sn_placement = &placement;
+	freed_again = p;
+	sn_free(p);
+	unit_quiesce();
+}
+
+static void *free_block(void *p)
+{
+	sn_free(p);
+	return NULL;
+}
+
+/* One thread has found the span and waits for the lock, while another closes the header. */
+static void free_before_closed(void *p)
+{
+	struct sn_segment *span = sn_span_of(p);
+	struct sn_node *node = sn_node_of_segment(span);
+	pthread_t thread;
+
+	sn_lock_acquire(&node->page_lock, SN_RANK_PAGES);
+	CHECK(pthread_create(&thread, NULL, free_block, p) == 0);
+	usleep(200000);
+	sn_segments_hide(node, span, span->info.nr_segments, true);
+	sn_segments_remember(node, p, SN_SEG_BLOCK_GOING);
+	CHECK(mprotect(span, SN_HEADER_PAGES << SN_PAGE_SHIFT, PROT_NONE) == 0);
+	sn_lock_release(&node->page_lock, SN_RANK_PAGES);
+	pthread_join(thread, NULL);
+}
+
+UNIT_TEST(second_free_during_the_first)
+{
+	void *blocks[2];
+
+	unit_start(1);
+	blocks[0] = sn_malloc(9 * MIB);
+	blocks[1] = sn_memalign(64 * MIB, 20 * MIB); /* in another segment than its header */
+	for (size_t i = 0; i < SN_ARRAY_SIZE(blocks); i++) {
+		unit_dies(free_while_given_back, blocks[i], "slabnode: double free: %p\n");
+		unit_dies(free_before_closed, blocks[i], "slabnode: double free: %p\n");
+		sn_free(blocks[i]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +422,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(spare_pages_are_no_load),
 		cmocka_unit_test(blocks_of_all_lengths),
 		cmocka_unit_test(threads_and_offlines),
+		cmocka_unit_test(second_free_during_the_first),
 	};
 
 	unit_arguments(argc, argv);

@@ -220,10 +220,10 @@ static void *free_together(void *arg)
 	return NULL;
 }
 
-static void double_race(void)
+static void race(void *p)
 {
 	pthread_barrier_t barrier;
-	void *arg[2] = {&barrier, malloc(100)};
+	void *arg[2] = {&barrier, p};
 	pthread_t t[2];
 
 	expect(arg[1], "double free");
@@ -232,6 +232,17 @@ static void double_race(void)
 		CHECK(pthread_create(&t[i], NULL, free_together, arg) == 0);
 	for (int i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
+}
+
+static void double_race(void)
+{
+	race(malloc(100));
+}
+
+/* Its pages take a while to go back: the late one may come before, meanwhile, or after. */
+static void double_race_span(void)
+{
+	race(memset(malloc(64 * MIB), 1, 64 * MIB));
 }
 
 static void double_fork(void)
@@ -261,6 +272,7 @@ static const struct misuse misuses[] = {
 	FROM(1, double_object_later), FROM(1, double_calloc),	     FROM(1, double_memalign),
 	FROM(1, double_thread),	      FROM(1, double_node),	     FROM(1, double_trimmed),
 	FROM(1, double_race),	      FROM(1, double_fork),	     FROM(2, double_span_later),
+	FROM(0, double_race_span),
 };
 
 const struct kind twice = {
