@@ -230,10 +230,23 @@ static void *alloc_slow(unsigned int cache)
 	return object;
 }
 
+/* Of a cache that was destroyed everything is drained, so whoever still allocates from it comes
+ * here, until its place is another cache's. */
+static bool cache_is_gone(unsigned int cache)
+{
+	if (sn_likely(cache <= SN_NR_CLASSES || sn_cache_in_use(cache)))
+		return false;
+	errno = EINVAL;
+	return true;
+}
+
 static SN_NOINLINE void *alloc_or_errno(unsigned int cache)
 {
-	void *p = alloc_slow(cache);
+	void *p;
 
+	if (cache_is_gone(cache))
+		return NULL;
+	p = alloc_slow(cache);
 	if (sn_unlikely(p == NULL))
 		errno = ENOMEM;
 	else if (sn_unlikely(sn_sites_on))
@@ -338,6 +351,8 @@ void *sn_alloc_cache_node(unsigned int cache, unsigned int node)
 {
 	void *object = NULL;
 
+	if (cache_is_gone(cache))
+		return NULL;
 	cache = sn_hardened_cache(cache);
 	for (;;) {
 		uint32_t seq = sn_node_usable_seq();

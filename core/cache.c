@@ -375,7 +375,7 @@ static void cache_init(unsigned int index, size_t size, size_t align, void (*cto
 	choose_slab(cache);
 	cache->array_limit = choose_limit(size);
 	cache->shared_limit = choose_shared(size, cache->array_limit);
-	cache->in_use = 1;
+	sn_counter_set(cache->in_use, 1);
 }
 
 /* snprintf is not for start-up: it can take locks of libc's. */
@@ -498,7 +498,7 @@ int sn_cache_destroy(unsigned int index)
 		error = sn_caches[index].in_use ? cache_left(index) : -EINVAL;
 		if (error == 0) {
 			atomic_store(&sn_caches[index].movable, NULL);
-			sn_caches[index].in_use = 0;
+			sn_counter_set(sn_caches[index].in_use, 0);
 		}
 		sn_lock_release(&sn_lifecycle_lock, SN_RANK_LIFECYCLE);
 	}

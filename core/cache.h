@@ -84,6 +84,12 @@ extern _Atomic unsigned int sn_cache_end; /* one past the highest index ever use
 /* Frees across nodes go through alien caches; else straight to the owner's shared store. */
 extern bool sn_alien_enabled;
 
+/* Takes no lock: for those who must not use a cache that somebody else destroys, and might. */
+static inline bool sn_cache_in_use(unsigned int cache) SN_NO_THREAD_SAFETY
+{
+	return __atomic_load_n(&sn_caches[cache].in_use, __ATOMIC_RELAXED);
+}
+
 static inline struct sn_cache_node *sn_cache_node(struct sn_node *node, unsigned int cache)
 {
 	return &node->cache_nodes[cache];

@@ -96,8 +96,8 @@ int sn_movable_set(unsigned int index, slabnode_get_fn *get, slabnode_reclaim_fn
 
 	if (!SN_HOTPLUG)
 		return -ENOTSUP;
-	if (index <= SN_NR_CLASSES || index >= sn_cache_end || cache->ctor == NULL ||
-	    (get == NULL) != (reclaim == NULL))
+	if (index <= SN_NR_CLASSES || index >= sn_cache_end || !sn_cache_in_use(index) ||
+	    cache->ctor == NULL || (get == NULL) != (reclaim == NULL))
 		return -EINVAL;
 	if (sn_in_callback())
 		return -EDEADLK;

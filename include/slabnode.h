@@ -296,7 +296,7 @@ struct slabnode_cache *slabnode_cache_create(const char *name, size_t size, size
  *
  * Context: sleeps; of a movable cache: no callback.
  * Return: 0; -EBUSY while objects of it are allocated, and it is as before; -EDEADLK; -EINVAL: it
- * was destroyed before.
+ * was destroyed before, and its place not used again.
  */
 int slabnode_cache_destroy(struct slabnode_cache *cache);
 
@@ -306,7 +306,8 @@ int slabnode_cache_destroy(struct slabnode_cache *cache);
  * As fast as malloc(), and like it from other nodes, the nearest first, when this one has none.
  *
  * Context: any.
- * Return: the object, or NULL with errno ENOMEM, or EINVAL (cache is NULL).
+ * Return: the object, or NULL with errno ENOMEM, or EINVAL (cache is NULL, or was destroyed and its
+ * place not used again).
  */
 void *slabnode_cache_alloc(struct slabnode_cache *cache);
 
@@ -314,7 +315,8 @@ void *slabnode_cache_alloc(struct slabnode_cache *cache);
  * slabnode_cache_alloc_node() - an object of one node and no other.
  *
  * Context: any.
- * Return: the object, or NULL with errno as slabnode_malloc_node(), or EINVAL (cache is NULL).
+ * Return: the object, or NULL with errno as slabnode_malloc_node(), or EINVAL as
+ * slabnode_cache_alloc().
  */
 void *slabnode_cache_alloc_node(struct slabnode_cache *cache, int node);
 
@@ -405,7 +407,7 @@ typedef void slabnode_reclaim_fn(const struct slabnode_reclaim *request, void *d
  * more.
  *
  * Context: no callback.
- * Return: 0; -EINVAL (no constructor, one function only), -ENOMEM, -EDEADLK.
+ * Return: 0; -EINVAL (no constructor, one function only, or it was destroyed), -ENOMEM, -EDEADLK.
  */
 int slabnode_cache_set_movable(struct slabnode_cache *cache, slabnode_get_fn *get,
 			       slabnode_reclaim_fn *reclaim, void *data);

@@ -16,6 +16,8 @@ static struct {
 	void *(*alloc_node)(struct slabnode_cache *, int);
 	void (*free)(struct slabnode_cache *, void *);
 	size_t (*shrink)(struct slabnode_cache *);
+	int (*set_movable)(struct slabnode_cache *, slabnode_get_fn *, slabnode_reclaim_fn *,
+			   void *);
 	void *(*malloc_node)(size_t, int);
 	int (*node_of)(const void *);
 	int (*node_state)(int);
@@ -33,6 +35,7 @@ static void begin(void)
 	FIND(alloc_node, "slabnode_cache_alloc_node");
 	FIND(free, "slabnode_cache_free");
 	FIND(shrink, "slabnode_cache_shrink");
+	FIND(set_movable, "slabnode_cache_set_movable");
 	FIND(malloc_node, "slabnode_malloc_node");
 	FIND(node_of, "slabnode_node_of");
 	FIND(node_state, "slabnode_node_state");
@@ -90,6 +93,28 @@ static void constructor(void)
 		CHECK(p && p[0] == 0x5a && p[47] == 0x5a);
 		api.free(cache, p);
 	}
+	CHECK(api.destroy(cache) == 0);
+}
+
+/* Until its place is another cache's. */
+static void destroyed(void)
+{
+	struct slabnode_cache *cache;
+
+	begin();
+	cache = api.create("test-destroyed", 48, 0, set_up);
+	CHECK(cache);
+	api.free(cache, api.alloc(cache));
+	CHECK(api.destroy(cache) == 0);
+	CHECK(api.destroy(cache) == -EINVAL);
+	errno = 0;
+	CHECK(!api.alloc(cache) && errno == EINVAL);
+	errno = 0;
+	CHECK(!api.alloc_node(cache, 0) && errno == EINVAL);
+	CHECK(api.shrink(cache) == 0);
+	CHECK(api.set_movable(cache, NULL, NULL, NULL) == -EINVAL);
+	CHECK(api.create("test-next", 64, 0, NULL) == cache);
+	api.free(cache, api.alloc(cache));
 	CHECK(api.destroy(cache) == 0);
 }
 
@@ -195,8 +220,10 @@ static void nodes(void)
 }
 
 static const struct row rows[] = {
-	{"life", life}, {"constructor", constructor}, {"refused", refused},
-	{"many", many}, {"threads", threads},	      {"nodes", nodes},
+	{"life", life},		  {"constructor", constructor},
+	{"destroyed", destroyed}, {"refused", refused},
+	{"many", many},		  {"threads", threads},
+	{"nodes", nodes},
 };
 
 int main(int argc, char **argv)
