@@ -57,7 +57,7 @@ struct client {
 static struct client clients[CLIENTS];
 static int crowd[CROWD];
 static unsigned int crowd_size;
-static unsigned int talking;
+static unsigned int talking, connections;
 /* Not everybody can expect replies: time went by, places or memory ran out. */
 static bool patience_lost;
 
@@ -112,12 +112,15 @@ static void serve(void)
 
 /* --- the clients ----------------------------------------------------------------------------- */
 
+/* Of more clients than there are places some may be turned away: the places of those that went are
+ * free when the server has looked. */
 static bool connect_pair(int *fd)
 {
 	int ends[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
 		return false;
+	patience_lost |= ++connections > SN_MAX_CLIENTS;
 	*fd = ends[0];
 	sn_clients_add(ends[1]);
 	return true;
@@ -382,7 +385,7 @@ static void start(void)
 		if (output == NULL)
 			clients[i].output = malloc(OUTPUT_SIZE);
 	}
-	talking = 0;
+	talking = connections = 0;
 	patience_lost = false;
 }
 
