@@ -141,7 +141,8 @@ def report(name, argv):
         status, output = -1, f"not done after {PATIENCE} s"
     seconds = time.monotonic() - begin
     word = {0: "ok", 77: "skip"}.get(status, "fail")
-    print(f"test {name} {word} {seconds:.1f} " + ("" if word == "ok" else f"status {status}"))
+    reason = {"ok": "", "skip": output.strip().removeprefix("skip: ").split("\n")[0]}
+    print(f"test {name} {word} {seconds:.1f} {reason.get(word, f'status {status}')}")
     if word == "fail":
         print(output[-4000:])
     sys.stdout.flush()

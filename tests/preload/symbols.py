@@ -96,9 +96,11 @@ def tls_model(lib):
         fail("imports __tls_get_addr: the TLS model is not initial-exec")
     has_tls = re.search(r"^\s*TLS\s", readelf("-l", lib), re.M)
     flags = re.search(r"\(FLAGS\)\s+(.*)", readelf("-d", lib))
-    if has_tls and not (flags and "STATIC_TLS" in flags.group(1)):
-        fail("has thread-local variables without DF_STATIC_TLS")
     relocs = readelf("-r", lib)
+    # The linker for ARM does not set the flag (binutils 2.40): there the relocations tell.
+    static = "R_AARCH64_TLS_TPREL" in relocs or (flags and "STATIC_TLS" in flags.group(1))
+    if has_tls and not static:
+        fail("has thread-local variables without DF_STATIC_TLS")
     if re.search(r"R_X86_64_(DTPMOD|DTPOFF|TLSDESC)|R_AARCH64_TLS(_DTPMOD|DESC)", relocs):
         fail("has relocations of the dynamic TLS models")
 
