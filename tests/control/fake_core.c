@@ -23,6 +23,7 @@
 #include "control.h"
 #include "imitation.h"
 #include "internal.h"
+#include "thread.h"
 
 static _Atomic int reaps;
 static _Atomic uint64_t next_reap;

@@ -29,6 +29,7 @@
 #include "control.h"
 #include "imitation.h"
 #include "internal.h"
+#include "thread.h"
 #include "threads.h"
 
 #define CLIENTS	     4
