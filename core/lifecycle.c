@@ -50,14 +50,32 @@ const char *sn_errno_name(int error)
 		int error;
 		const char *name;
 	} names[] = {
-		{EBUSY, "EBUSY"},	  {EINVAL, "EINVAL"},
-		{ENOMEM, "ENOMEM"},	  {ENODEV, "ENODEV"},
-		{ETIMEDOUT, "ETIMEDOUT"}, {ECANCELED, "ECANCELED"},
-		{EPERM, "EPERM"},	  {ENOSYS, "ENOSYS"},
-		{EDEADLK, "EDEADLK"},	  {EACCES, "EACCES"},
-		{ENOSPC, "ENOSPC"},	  {EAGAIN, "EAGAIN"},
-		{ENOENT, "ENOENT"},	  {EIO, "EIO"},
-		{EFAULT, "EFAULT"},	  {ENOTSUP, "ENOTSUP"},
+		{EBUSY, "EBUSY"},
+		{EINVAL, "EINVAL"},
+		{ENOMEM, "ENOMEM"},
+		{ENODEV, "ENODEV"},
+		{ETIMEDOUT, "ETIMEDOUT"},
+		{ECANCELED, "ECANCELED"},
+		{EPERM, "EPERM"},
+		{ENOSYS, "ENOSYS"},
+		{EDEADLK, "EDEADLK"},
+		{EACCES, "EACCES"},
+		{ENOSPC, "ENOSPC"},
+		{EAGAIN, "EAGAIN"},
+		{ENOENT, "ENOENT"},
+		{EIO, "EIO"},
+		{EFAULT, "EFAULT"},
+		{ENOTSUP, "ENOTSUP"},
+		/* Of files: the run directory, statistics. */
+		{ENOTDIR, "ENOTDIR"},
+		{EISDIR, "EISDIR"},
+		{ELOOP, "ELOOP"},
+		{EROFS, "EROFS"},
+		{EDQUOT, "EDQUOT"},
+		{EMFILE, "EMFILE"},
+		{ENFILE, "ENFILE"},
+		{ENAMETOOLONG, "ENAMETOOLONG"},
+		{EADDRINUSE, "EADDRINUSE"},
 	};
 
 	for (size_t i = 0; i < SN_ARRAY_SIZE(names); i++)

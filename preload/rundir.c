@@ -25,6 +25,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../core/lifecycle.h"
 #include "../core/lock.h"
 #include "reply.h"
 #include "rundir.h"
@@ -48,6 +49,18 @@ static int refuse(char *reason, size_t size, int error, const char *path, const 
 	return error;
 }
 
+/* The same where only the system's error tells more: "...: cannot be made: ENOENT". */
+static int refuse_by_system(char *reason, size_t size, int error, const char *path, const char *why)
+{
+	struct sn_text text;
+
+	refuse(reason, size, error, path, why);
+	sn_text_begin(&text, reason + strlen(reason), size - strlen(reason));
+	sn_text_add(&text, ": ");
+	sn_text_add(&text, sn_errno_name(error));
+	return error;
+}
+
 /* Returns a descriptor of the directory, or a negative errno value. */
 static int open_directory(const char *rundir, char *reason, size_t size)
 {
@@ -59,10 +72,11 @@ static int open_directory(const char *rundir, char *reason, size_t size)
 		return refuse(reason, size, -EINVAL, rundir, "not an absolute path");
 	made = mkdir(rundir, 0700) == 0;
 	if (!made && errno != EEXIST)
-		return refuse(reason, size, -errno, rundir, "cannot be made");
+		return refuse_by_system(reason, size, -errno, rundir, "cannot be made");
 	fd = open(rundir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return refuse(reason, size, -errno, rundir, "not a directory that can be opened");
+		return refuse_by_system(reason, size, -errno, rundir,
+					"not a directory that can be opened");
 	if (fstat(fd, &st) != 0 || st.st_uid != geteuid()) {
 		close(fd);
 		return refuse(reason, size, -EPERM, rundir, "belongs to somebody else");
@@ -244,7 +258,8 @@ int sn_rundir_listen(const char *rundir, struct sn_fd *listener, struct sn_socke
 	error = listen_in(rundir, directory.number, listener, file);
 	sn_fd_close(&directory);
 	if (error)
-		return refuse(reason, reason_size, error, rundir, "no socket can be made there");
+		return refuse_by_system(reason, reason_size, error, rundir,
+					"no socket can be made there");
 	name_of(name, file->pid, SOCKET_SUFFIX);
 	sn_text_begin(&text, file->path, sizeof(file->path));
 	sn_text_add(&text, rundir);

@@ -928,11 +928,12 @@ class RunDirectory(Base):
         self.assertEqual(stat.S_IMODE(os.stat(f"{self.directory}/run").st_mode), 0o770)
 
     def test_not_there(self):
-        self.expect_none(f"{self.directory}/no/run", "cannot be made")
+        self.expect_none(f"{self.directory}/no/run", "cannot be made: ENOENT")
         self.expect_none("relative", "absolute")
         with open(f"{self.directory}/file", "w", encoding="ascii"):
             pass
-        self.expect_none(f"{self.directory}/file", "not a directory")
+        self.expect_none(f"{self.directory}/file", "not a directory that can be opened: ENOTDIR")
+        self.expect_none("/proc", "no socket can be made there: ENOENT")
 
     def test_long_name(self):
         rundir = f"{self.directory}/{'long' * 40}"

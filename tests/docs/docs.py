@@ -197,6 +197,7 @@ def bad_values():
             lines.append(f"{name}: control characters give {text!r}")
     for text, what in ((told(SLABNODE_STATS="json:/nowhere/x"), "SLABNODE_STATS: /nowhere/x cannot be written: ENOENT"),
                        (told(SLABNODE_STATS="json:/dev/full"), "SLABNODE_STATS: /dev/full cannot be written: ENOSPC"),
+                       (told(SLABNODE_STATS="json:/"), "SLABNODE_STATS: / cannot be written: EISDIR"),
                        (told(SLABNODE_TOPOLOGI="auto", SLABNODE_VERBOSE="1"), "SLABNODE_TOPOLOGI: no such")):
         if not text.startswith(f"slabnode: {what}") or text.count("\n") != 1:
             lines.append(f"instead of {what!r}: {text!r}")
@@ -405,7 +406,7 @@ def calls(text, names):
 # Who says what: the files, and the functions whose strings are reasons, complaints or answers.
 SPEAKERS = [
     ("core/*.c", "sn_result_fail|sn_fatal|fail_busy|sn_plan_obstacle"),
-    ("preload/*.c", "sn_fatal|fatal|sn_plan_obstacle|sn_reply_error|sn_json_error|set_error|complain|refuse|"
+    ("preload/*.c", "sn_fatal|fatal|sn_plan_obstacle|sn_reply_error|sn_json_error|set_error|complain|refuse|refuse_by_system|"
                     "sn_warn_once"),
     ("preload/client.c", "turn_away|close_with"),
     ("hotplug-sim/*.c", r"(?<!static int )fail|complain"),
