@@ -5,7 +5,7 @@ model of nodes, so that the tests of hotplugctl can see every kind of answer, al
 healthy process never gives. Usage: mock_server.py LIBRARY_FILE RUNDIR [key=value...]
 
   log=FILE         every request line is written there
-  mode=MODE        normal; silent (no hello); hangup (closes after the request); garbage; deny
+  mode=MODE        normal; silent (no hello); hangup (closes after the request); garbage; deny; crowded
                    (an error in place of the hello); nosocket (maps the library, listens nowhere);
                    rundirless (the socket is elsewhere than the environment says)
   nodes=N          how many nodes (4)
@@ -87,6 +87,9 @@ class Client(threading.Thread):
             return
         if mode == "deny":
             self.send(error("EPERM", "not your process"))
+            return
+        if mode == "crowded":
+            self.send(error("EAGAIN", "too many clients"))
             return
         if mode == "garbage":
             self.connection.sendall(b"\x00\xffnot json\n")

@@ -35,7 +35,11 @@ class ExitCodes(MockCase):
                 done = self.expect(1, "-p", pid, *words)
                 self.assertEqual(done.stdout, "")
                 self.assertNotEqual(done.stderr, "")
+        done = self.expect(1, "-p", pid, "offline", "1", "--", "chmem", "-d", "1")
+        self.assertIn("'chmem' behind '--'", done.stderr)
+        self.assertIn("--kernel", done.stderr)
         self.assertFalse(log.exists())
+        self.expect(0, "-p", pid, "offline", "--", "1")
 
     def test_a_command_that_was_nearly_right(self):
         for word, meant in (("statsu", "status"), ("ofline", "offline"), ("slab", "slabinfo")):
@@ -134,6 +138,13 @@ class ExitCodes(MockCase):
 
 class Advice(MockCase):
     """What is said of a failure is of use as it stands."""
+
+    def test_a_crowd_of_clients_is_not_the_nodes_fault(self):
+        pid = self.start("mode=crowded").pid
+        done = self.expect(4, "-p", pid, "status")
+        self.assertIn("too many clients (EAGAIN)", done.stderr)
+        self.assertIn("try again", done.stderr)
+        self.assertNotIn("plan", done.stderr)
 
     def test_nothing_is_said_twice(self):
         pid = self.start("nodes=1").pid

@@ -204,12 +204,24 @@ static int words_behind_dashes(int argc, char **argv)
 	return 0;
 }
 
-static void take_wrapped(struct context *context, size_t behind)
+/* False after a complaint: a command, and nobody asked for it. */
+static bool take_wrapped(struct context *context, size_t behind)
 {
-	if (!(context->set.given & OPT_KERNEL) || !behind || behind > context->count)
-		return;
-	context->count -= behind;
-	context->wrapped = context->arguments + context->count;
+	const char *first;
+
+	if (!(context->command->options & OPT_KERNEL) || !behind || behind > context->count)
+		return true;
+	first = context->arguments[context->count - behind];
+	if (context->set.given & OPT_KERNEL) {
+		context->count -= behind;
+		context->wrapped = context->arguments + context->count;
+	} else if (*first < '0' || *first > '9') {
+		complain("%s: the command '%s' behind '--' takes the place of the kernel's part: "
+			 "it needs --kernel",
+			 context->command->name, first);
+		return false;
+	}
+	return true;
 }
 
 static int run(struct context *context, int count, char **words, int behind, bool help,
@@ -233,8 +245,7 @@ static int run(struct context *context, int count, char **words, int behind, boo
 	}
 	context->arguments = words;
 	context->count = version ? 0 : (size_t)count;
-	take_wrapped(context, (size_t)behind);
-	if (!check_arguments(context))
+	if (!take_wrapped(context, (size_t)behind) || !check_arguments(context))
 		return EXIT_USAGE;
 	return context->command->run(context);
 }

@@ -104,6 +104,11 @@ static char *advise_busy(const char *target, const char *policy, const json_t *r
 	bool late = !strcmp(reply_error(reply), "ETIMEDOUT");
 	const char *state = field_text(reply, "state");
 
+	/* Nothing of a node: a connection, a thread or the memory for the answer could not be had.
+	 */
+	if (!field_present(reply, "node"))
+		return copy_text("others ask it as well, or it is short of memory or threads: try "
+				 "again, or end their 'events' and 'top'");
 	if (!late && state && !strcmp(state, "going-offline"))
 		return format_text("'hotplugctl %s cancel %lld' takes the offline back, 'why %lld' "
 				   "shows what it waits for",
