@@ -42,9 +42,10 @@ static unsigned int possible_cpus(void)
 	return (unsigned int)strtoul(text, NULL, 10) + 1;
 }
 
+/* Start-up alone comes here, and may have a stack of 16 KiB (RLIMIT_STACK): hence static. */
 void sn_count_cpus(struct sn_core_config *config)
 {
-	uint64_t mask[MOST_CPUS / 64] = {0};
+	static uint64_t mask[MOST_CPUS / 64];
 	int saved = errno;
 	/* The raw call tells how many bytes of CPU numbers the kernel knows: not to be faked, as
 	 * files in /sys can be, and on all but large machines an exact enough bound. */
@@ -57,7 +58,7 @@ void sn_count_cpus(struct sn_core_config *config)
 		if (possible > 0 && possible < config->nr_cpus)
 			config->nr_cpus = possible;
 	}
-	for (size_t i = 0; i < SN_ARRAY_SIZE(mask); i++)
+	for (long i = 0; i < bytes / (long)sizeof(mask[0]); i++)
 		config->nr_shards += (unsigned int)__builtin_popcountll(mask[i]);
 	/* More than CPUs: a thread that is preempted inside a shard keeps it for a while. */
 	config->nr_shards = sn_max(config->nr_shards * 8, 16u);
@@ -262,11 +263,12 @@ void sn_topology_look(void)
 	errno = saved;
 }
 
-/* Bit lists of the placement ("0-1,4") into the table. */
+/* Bit lists of the placement ("0-1,4") into the table.  Static as in sn_count_cpus(). */
 static void mark_cpus(uint8_t *table, unsigned int nr_cpus, unsigned int node)
 {
-	char list[4096];
-	int cpus[4096], n;
+	static char list[4096];
+	static int cpus[4096];
+	int n;
 
 	sn_placement->cpus(node, list, sizeof(list));
 	n = sn_parse_list(list, cpus, (int)SN_ARRAY_SIZE(cpus));

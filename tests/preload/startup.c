@@ -272,6 +272,19 @@ static void bare_environment(void)
 	wait_exit(pid, 0);
 }
 
+/* How deep the stack was until now: with RLIMIT_STACK at its least there are 16 KiB of it, which
+ * arguments and environment share.  The loader takes some 7 KiB for any preloaded library. */
+static void little_stack(void)
+{
+	const volatile uint64_t *here = __builtin_frame_address(0);
+	size_t deepest = 0;
+
+	for (size_t i = 64; i < 64 * KIB / sizeof(*here); i++)
+		if (here[-(ptrdiff_t)i] != 0)
+			deepest = i * sizeof(*here);
+	CHECK_MSG(deepest <= 8 * KIB, "%zu bytes of stack were used", deepest);
+}
+
 static const struct row rows[] = {
 	{"preinit", preinit},
 	{"atexit", at_exit},
@@ -281,6 +294,7 @@ static const struct row rows[] = {
 	{"tls-destructors", tls_destructors},
 	{"brief", brief},
 	{"bare-environment", bare_environment},
+	{"little-stack", little_stack},
 	{"_nothing", nothing},
 };
 
