@@ -10,17 +10,11 @@ import threading
 import time
 
 import subject
-from subject import Server, fail, need
+from subject import Server, fail, free_port, need
 
 
 # The run directory of a storm is root's: a server that becomes another user has no socket there.
 STAY_ROOT = subject.MODE == "storm" and os.geteuid() == 0
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def connect(port):

@@ -5,10 +5,13 @@ of this folder itself runs without it. In the mode `storm` nodes leave and retur
 runs under the library, and a case fails where they did so in none.
 """
 
+import contextlib
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,6 +42,15 @@ def need(*programs):
     for p in programs:
         if subprocess.run(["sh", "-c", f"command -v {p}"], capture_output=True).returncode:
             skip(f"{p} is not installed")
+
+
+def free_port():
+    """One below those that the kernel gives to clients: no connection takes it before its server does."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def environment(under, extra=None):
