@@ -81,10 +81,10 @@ static void *on_thread(void *arg)
 	return arg;
 }
 
-/* Blocks that grow in turn are in each other's way: they move. */
+/* Blocks that grow in turn, beyond a segment at last, are in each other's way: they move. */
 static void grow(void)
 {
-	for (size_t size = MIB; size < 8 * MIB; size += 2 * MIB) {
+	for (size_t size = 2 * MIB; size <= 18 * MIB; size *= 3) {
 		for (size_t i = 0; i < 3; i++) {
 			void *p = realloc(o[i].ptr, size);
 
