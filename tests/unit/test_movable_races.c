@@ -99,6 +99,18 @@ UNIT_TEST(cancel_during_a_stall)
 	check_rest();
 }
 
+/* Whether it came so far; or else it has ended. */
+static bool has_stalled(const struct call *offline)
+{
+	while (sem_trywait(&stalled) != 0) {
+		if (offline->done)
+			return false;
+		unit_sleep_ms(1);
+	}
+	return true;
+}
+
+/* On a busy machine a short timeout may pass before: then a longer one is taken. */
 UNIT_TEST(timeout_during_a_stall)
 {
 	static struct call offline = {.node = NODE, .policy = SN_MIGRATE, .timeout_ms = 20};
@@ -107,8 +119,14 @@ UNIT_TEST(timeout_during_a_stall)
 	start_stalling(2);
 	fill(0, THINGS, NODE);
 	worker = unit_thread(offline_thread, &offline);
-	sem_wait(&stalled);
-	unit_sleep_ms(40);
+	while (!has_stalled(&offline)) {
+		unit_join(worker);
+		CHECK_EQUAL(offline.error, -ETIMEDOUT);
+		offline.done = false;
+		offline.timeout_ms *= 2;
+		worker = unit_thread(offline_thread, &offline);
+	}
+	unit_sleep_ms((unsigned int)offline.timeout_ms + 20);
 	sem_post(&go_on);
 	unit_join(worker);
 	CHECK_EQUAL(offline.error, -ETIMEDOUT);
