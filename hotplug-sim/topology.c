@@ -94,32 +94,36 @@ static int load(const char *description, bool xml, hwloc_topology_t *out)
 	return 0;
 }
 
-/* Where the number of the level that begins here stands: behind its colon, or it is no more than
- * a number.  hwloc wants no blank between two levels. */
-static const char *number_of_level(const char *level)
+static const char *behind(const char *at, const char *end)
 {
-	size_t name = strcspn(level, ": (");
-
-	if (*level >= '0' && *level <= '9')
-		return level;
-	return level + name + (level[name] == ':');
+	at += strcspn(at, end);
+	return at + (*at != '\0');
 }
 
+/* Finds the numbers where hwloc does: it wants no blank between two levels, and looks for a level's
+ * colon wherever that is. */
 unsigned long sim_count_places(const char *description)
 {
+	const char *at = *description == '(' ? behind(description, ")") : description;
 	unsigned long places = 1;
 
-	while (*description != '\0' && places <= SIM_MOST_PLACES) {
-		const char *digits = number_of_level(description);
-		char *end = (char *)digits;
-		unsigned long count = *digits == '-' ? 0 : strtoul(digits, &end, 0);
+	while (*(at += strspn(at, " \n")) != '\0' && places <= SIM_MOST_PLACES) {
+		unsigned long count;
+		char *end;
 
+		if (*at == '[') {
+			at = behind(at, "]");
+			continue;
+		}
+		if (*at < '0' || *at > '9')
+			at = behind(at, ":");
+		count = strtoul(at, &end, 0);
+		/* hwloc refuses what is none, and -1, but -18446744073709551614 is 2. */
+		if (end == at || (count > UINT_MAX && memchr(at, '-', (size_t)(end - at)) != NULL))
+			break;
 		if (count > 1)
 			places *= sn_min(count, SIM_MOST_PLACES + 1ul);
-		description = end;
-		if (*description == '(')
-			description += strcspn(description, ")");
-		description += end == digits && *description != '\0';
+		at = *end == '(' ? behind(end, ")") : end;
 	}
 	return places;
 }

@@ -81,7 +81,8 @@ static void check_nodes(const struct sn_topology *topology)
 	FUZZ_CHECK(any);
 }
 
-static void check_cpus(const struct sn_topology *topology)
+/* `places` is what the description was refused by, were it more. */
+static void check_cpus(const struct sn_topology *topology, unsigned long places)
 {
 	char list[64];
 	unsigned int nr_cpus = 0;
@@ -92,12 +93,12 @@ static void check_cpus(const struct sn_topology *topology)
 		FUZZ_CHECK((list[0] == '\0') == (topology->node[i].nr_cpus == 0));
 		nr_cpus += topology->node[i].nr_cpus;
 	}
-	FUZZ_CHECK(nr_cpus <= sim.nr_cpus);
+	FUZZ_CHECK(nr_cpus <= sim.nr_cpus && nr_cpus <= places);
 	if (nr_cpus > 0)
 		FUZZ_CHECK(sim_thread_node() >= FIRST);
 }
 
-static void read_machine(const char *description, const char *capacity)
+static void read_machine(const char *description, const char *capacity, unsigned long places)
 {
 	static struct sn_topology topology;
 	char message[200] = "";
@@ -114,7 +115,7 @@ static void read_machine(const char *description, const char *capacity)
 	if (error == 0) {
 		FUZZ_CHECK(warnings <= 1);
 		check_nodes(&topology);
-		check_cpus(&topology);
+		check_cpus(&topology, places);
 	} else {
 		FUZZ_CHECK(error < 0 && message[0] != '\0' && warnings == 0);
 	}
@@ -134,7 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		*capacity++ = '\0';
 	places = sim_count_places(description);
 	if (places <= MOST_PLACES || places > SIM_MOST_PLACES)
-		read_machine(description, capacity);
+		read_machine(description, capacity, places);
 	free(description);
 	return 0;
 }

@@ -145,6 +145,12 @@ static void test_too_many(void **state)
 		"864pu:141",
 		"numa:99core:99pu:2",
 		"numa:99 l3:0x100(size=1MB indexes=0) [numa] core:8 pu:1",
+		"[numa]9000",
+		"pack:2[numa(memory=1GiB)][numa]5000",
+		"2(memory=1)5000",
+		"pu:+9000",
+		"numa:2 pu: -18446744073709542616",
+		"num1(core:9000",
 	};
 
 	(void)state;
