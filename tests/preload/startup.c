@@ -97,7 +97,7 @@ static void exit_handlers(bool quick, bool threads)
 			CHECK((quick ? at_quick_exit : atexit)(exit_work) == 0);
 		for (uintptr_t i = 0; threads && i < 4; i++)
 			CHECK(!pthread_create(&t, NULL, exit_thread, (void *)(i * 100 + 8)));
-		alarm(20);
+		alarm(120);
 		if (quick)
 			quick_exit(3);
 		exit(3);
