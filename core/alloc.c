@@ -566,6 +566,12 @@ SN_NOINLINE void *sn_realloc_slow(void *p, size_t size)
 	return q;
 }
 
+void sn_realloc_none(void *p)
+{
+	live_size("realloc", p);
+	sn_free(p);
+}
+
 void *sn_memalign(size_t align, size_t size)
 {
 	if (size <= SN_CLASS_MAX && align <= SN_PAGE_SIZE)

@@ -142,6 +142,8 @@ SN_INLINE void *sn_calloc(size_t size)
 
 /* As realloc(3) for p not NULL and size not 0: NULL leaves p alone. */
 void *sn_realloc_slow(void *p, size_t size);
+/* realloc(p, 0), p not NULL: a free that is checked, and told of, as a realloc. errno is kept. */
+void sn_realloc_none(void *p);
 
 /* Worth staying: the object keeps at least half of its room in use. */
 SN_INLINE bool sn_fits_in_place(size_t have, size_t size)

@@ -54,7 +54,7 @@ SN_EXPORT void *calloc(size_t n, size_t size)
 
 static SN_COLD void *free_instead(void *p)
 {
-	sn_free(p);
+	sn_realloc_none(p);
 	return NULL;
 }
 

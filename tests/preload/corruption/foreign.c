@@ -54,6 +54,11 @@ static void foreign_realloc(void)
 	CHECK(realloc(expect(in_data + 128, "realloc of " FOREIGN), 500));
 }
 
+static void foreign_realloc_none(void)
+{
+	CHECK(realloc(expect(in_data + 128, "realloc of " FOREIGN), 0) == NULL);
+}
+
 static void foreign_usable_size(void)
 {
 	CHECK(malloc_usable_size(expect(in_data + 128, "malloc_usable_size of " FOREIGN)));
@@ -73,10 +78,10 @@ static void foreign_thread(void)
 }
 
 static const struct misuse misuses[] = {
-	FROM(0, foreign_stack),	   FROM(0, foreign_static),  FROM(0, foreign_mmap),
-	FROM(0, foreign_unmapped), FROM(0, foreign_low),     FROM(0, foreign_high),
-	FROM(0, foreign_half),	   FROM(0, foreign_realloc), FROM(0, foreign_usable_size),
-	FROM(0, foreign_thread),
+	FROM(0, foreign_stack),	   FROM(0, foreign_static),	  FROM(0, foreign_mmap),
+	FROM(0, foreign_unmapped), FROM(0, foreign_low),	  FROM(0, foreign_high),
+	FROM(0, foreign_half),	   FROM(0, foreign_realloc),	  FROM(0, foreign_usable_size),
+	FROM(0, foreign_thread),   FROM(0, foreign_realloc_none),
 };
 
 const struct kind foreign = {

@@ -26,6 +26,15 @@ static void freed_realloc(void)
 	realloc_freed(100, 110);
 }
 
+static void freed_realloc_none(void)
+{
+	void *p = malloc(100);
+
+	expect(p, "realloc of freed memory");
+	free(opaque(p));
+	CHECK(realloc(opaque(p), 0) == NULL);
+}
+
 static void freed_usable_size(void)
 {
 	usable_size_freed(100);
@@ -55,6 +64,7 @@ static const struct misuse misuses[] = {
 	FROM(0, freed_block_realloc), FROM(0, freed_block_usable_size),
 	FROM(0, freed_span_realloc),  FROM(0, freed_span_usable_size),
 	FROM(1, freed_realloc),	      FROM(1, freed_usable_size),
+	FROM(1, freed_realloc_none),
 };
 
 const struct kind freed = {
