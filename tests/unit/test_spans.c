@@ -42,8 +42,11 @@ static void check_behind(struct sn_segment *span)
 	size_t npages = span->info.nr_segments * SN_SEG_PAGES - first;
 
 	CHECK(npages <= SN_ARRAY_SIZE(present));
-	CHECK(mincore((char *)span + (first << SN_PAGE_SHIFT), npages << SN_PAGE_SHIFT, present) ==
-	      0);
+	if (mincore((char *)span + (first << SN_PAGE_SHIFT), npages << SN_PAGE_SHIFT, present) !=
+	    0) {
+		CHECK_EQUAL(errno, ENOMEM); /* nothing is mapped, as qemu says of closed pages */
+		return;
+	}
 	for (size_t i = 0; i < npages; i++)
 		CHECK_EQUAL(present[i] & 1, 0);
 }
