@@ -97,7 +97,7 @@ static bool send_request(struct session *session, const char *request)
 	return sent == length;
 }
 
-static void open_session(struct session *session)
+static void open_session(struct session *session, const struct exchange *exchange)
 {
 	struct process *process = session->process;
 
@@ -105,7 +105,9 @@ static void open_session(struct session *session)
 	session->hello = NULL;
 	session->done = false;
 	session->started = now_ms();
-	session->deadline = session->started + HELLO_TIMEOUT_MS;
+	session->deadline =
+		session->started +
+		(exchange->hello_ms > 0 ? (uint64_t)exchange->hello_ms : HELLO_TIMEOUT_MS);
 	session->fd = process->named ? connect_path(process) : connect_process(process);
 	if (session->fd < 0)
 		fail_session(session, process->error, process->problem);
@@ -143,7 +145,7 @@ void ask_session(struct session *session, const struct exchange *exchange)
 	if (session->fd >= 0)
 		ask_again(session, exchange);
 	else
-		open_session(session);
+		open_session(session, exchange);
 }
 
 /* A process that refuses the connection may say so in place of its hello. */

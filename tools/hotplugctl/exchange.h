@@ -38,6 +38,7 @@ struct session {
 struct exchange {
 	const char *request;
 	int timeout_ms; /* for the reply; 0: as long as it takes */
+	int hello_ms;	/* for the hello of a new connection; 0: the usual three seconds */
 	void (*on_progress)(struct session *session, void *data);
 	/* Each object that is not the hello or progress; true: it was not the reply. */
 	bool (*on_object)(struct session *session, json_t *object, void *data);

@@ -80,6 +80,7 @@ static void exchange_one(struct storm *storm, struct session *link, enum storm_k
 	struct exchange exchange = {
 		.request = request,
 		.timeout_ms = ANSWER_LIMIT_MS,
+		.hello_ms = ANSWER_LIMIT_MS,
 		.on_interrupt = on_interrupt,
 		.on_tick = on_tick,
 		.tick_ms = 1,
