@@ -121,8 +121,11 @@ touch "$1/said"
 chmod 666 "$1/said"
 echo "$2" >"$1/etc/ld.so.preload"
 mount --bind "$1/etc" /etc
+top=$1
+shift 2
+set -- "$top" "$@"
 exec setpriv --reuid 65534 --regid 65534 --clear-groups \
-    sh -c 'exec 2>"$1/said"; exec "$1/suid" -u' sh "$1"
+    sh -c 'said="$1/said" suid="$1/suid"; shift; exec 2>"$said"; exec env "$@" "$suid" -u' sh "$@"
 """
 
 
@@ -135,8 +138,10 @@ def secure_run(library):
         env = {k: v for k, v in subject.SUBJECT_ENV.items() if k != "LD_PRELOAD"}
         env.update(SLABNODE_STATS="exit", SLABNODE_VERBOSE="2", SLABNODE_CONTROL="on",
                    SLABNODE_TOPOLOGY="synthetic:garbage")
+        # The variables are for that program alone: those before it may well speak.
+        options = [f"{name}={value}" for name, value in env.items()]
         done = subprocess.run(["unshare", "-m", "--propagation", "private", "bash", "-c", SECURE,
-                               "bash", top, library], env={**environment(False), **env},
+                               "bash", top, library, *options], env=environment(False),
                               capture_output=True, text=True, timeout=60)
         said = ""
         if os.path.exists(os.path.join(top, "said")):

@@ -222,8 +222,11 @@ class Client(threading.Thread):
                 self.model.changed.wait(0.05)
 
     def hung_up(self):
-        return bool(select.select([self.connection], [], [], 0)[0] and
-                    not self.connection.recv(1, socket.MSG_PEEK))
+        try:
+            return bool(select.select([self.connection], [], [], 0)[0] and
+                        not self.connection.recv(1, socket.MSG_PEEK))
+        except ConnectionResetError:  # it left what was sent last unread
+            return True
 
     def moved(self):
         return {"migrated_bytes": int(self.options.get("moved", "4096")),

@@ -265,13 +265,28 @@ static void double_fork(void)
 }
 
 static const struct misuse misuses[] = {
-	FROM(0, double_trimmed_slab), FROM(0, double_offline),	     FROM(0, double_online),
-	FROM(0, double_block),	      FROM(0, double_block_trimmed), FROM(0, double_span),
-	FROM(0, double_span_long),    FROM(0, double_span_aligned),  FROM(0, double_span_trimmed),
-	FROM(0, double_span_moved),   FROM(1, double_object),	     FROM(1, double_object_32k),
-	FROM(1, double_object_later), FROM(1, double_calloc),	     FROM(1, double_memalign),
-	FROM(1, double_thread),	      FROM(1, double_node),	     FROM(1, double_trimmed),
-	FROM(1, double_race),	      FROM(1, double_fork),	     FROM(2, double_span_later),
+	FROM(0, double_trimmed_slab),
+	FROM(0, double_offline),
+	FROM(0, double_online),
+	FROM(0, double_block),
+	FROM(0, double_block_trimmed),
+	FROM(0, double_span),
+	FROM(0, double_span_long),
+	FROM(0, double_span_aligned),
+	FROM(0, double_span_trimmed),
+	FROM(0, double_span_moved),
+	FROM(1, double_object),
+	FROM(1, double_object_32k),
+	FROM(1, double_object_later),
+	FROM(1, double_calloc),
+	FROM(1, double_memalign),
+	FROM(1, double_thread),
+	FROM(1, double_node),
+	FROM(1, double_trimmed),
+	/* At level 0 the two may meet at the slab, which notices. */
+	{"double_race", double_race, 1, 3, true},
+	FROM(1, double_fork),
+	FROM(2, double_span_later),
 	FROM(0, double_race_span),
 };
 
