@@ -123,9 +123,8 @@ echo "$2" >"$1/etc/ld.so.preload"
 mount --bind "$1/etc" /etc
 top=$1
 shift 2
-set -- "$top" "$@"
 exec setpriv --reuid 65534 --regid 65534 --clear-groups \
-    sh -c 'said="$1/said" suid="$1/suid"; shift; exec 2>"$said"; exec env "$@" "$suid" -u' sh "$@"
+    sh -c 'top=$1; shift; exec 2>"$top/said"; exec env "$@" "$top/suid" -u' sh "$top" "$@"
 """
 
 

@@ -63,10 +63,11 @@ struct listener mem = {.name = "m", .refuse = NOTHING},
 
 /* --- a callback that takes its time -------------------------------------------------------- */
 
-sem_t stalled, go_on;
+static sem_t stalled;
+sem_t go_on;
 const char *stall_at;
 
-void stall(struct listener *l, const char *event, int os_node)
+static void stall(struct listener *l, const char *event, int os_node)
 {
 	(void)l, (void)os_node;
 	if (strcmp(event, stall_at) != 0)
@@ -76,11 +77,12 @@ void stall(struct listener *l, const char *event, int os_node)
 		;
 }
 
-void prepare_stall(const char *event)
+void prepare_stall(struct listener *l, const char *event)
 {
 	sem_init(&stalled, 0, 0);
 	sem_init(&go_on, 0, 0);
 	stall_at = event;
+	l->inside = stall;
 }
 
 void *offline_thread(void *arg)
@@ -99,4 +101,12 @@ void *online_thread(void *arg)
 	call->error = sn_online(NODE, false, &call->result);
 	atomic_store(&call->over, true);
 	return NULL;
+}
+
+pthread_t stalled_thread(void *(*change)(void *call), struct call *call)
+{
+	pthread_t thread = unit_thread(change, call);
+
+	sem_wait(&stalled);
+	return thread;
 }

@@ -41,12 +41,11 @@ extern char tape[4096]; /* callbacks come one at a time */
 
 /* --- a callback that takes its time ---------------------------------------------------------- */
 
-extern sem_t stalled, go_on;
+extern sem_t go_on;
 extern const char *stall_at; /* the event */
 
-void prepare_stall(const char *event);
-/* What a listener is `inside`: posts `stalled`, and stays until `go_on`. */
-void stall(struct listener *l, const char *event, int os_node);
+/* At this event the listener stays until `go_on` is posted. */
+void prepare_stall(struct listener *l, const char *event);
 
 /* Of NODE, in a thread of its own. */
 struct call {
@@ -58,5 +57,7 @@ struct call {
 };
 void *offline_thread(void *call);
 void *online_thread(void *call);
+/* Starts one of these, and returns when it stands in the listener. */
+pthread_t stalled_thread(void *(*change)(void *call), struct call *call);
 
 #endif

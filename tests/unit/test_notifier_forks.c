@@ -299,12 +299,10 @@ UNIT_TEST(fork_during_a_stall)
 	if (!unit_can_fork())
 		return;
 	start_gated(2);
-	prepare_stall("going-offline");
-	mem.inside = stall;
+	prepare_stall(&mem, "going-offline");
 	join_in(&mem, 0);
 	join_in(&node, 0);
-	worker = unit_thread(offline_thread, &offline);
-	sem_wait(&stalled);
+	worker = stalled_thread(offline_thread, &offline);
 	pid = unit_fork(&gate); /* does not wait for the callback */
 	if (pid == 0) {
 		child_changes_nodes();

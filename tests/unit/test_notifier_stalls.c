@@ -29,13 +29,11 @@ UNIT_TEST(cancel_during_a_stall)
 	pthread_t worker, canceller;
 
 	unit_start(2);
-	prepare_stall("going-offline");
-	mem.inside = stall;
+	prepare_stall(&mem, "going-offline");
 	mem.name = "the-slow-one-with-a-name-of-more-than-thirty-one-bytes";
 	join_in(&mem, 1);
 	join_in(&node, 0);
-	worker = unit_thread(offline_thread, &offline);
-	sem_wait(&stalled);
+	worker = stalled_thread(offline_thread, &offline);
 	check_waits_for("notifier the-slow-one-with-a-name-of-mor");
 	CHECK_EQUAL(unit_state(NODE), SN_GOING_OFFLINE);
 	/* Meanwhile everything else is as ever. */
@@ -66,11 +64,9 @@ UNIT_TEST(cancel_behind_a_stall)
 	pthread_t worker;
 
 	unit_start(3);
-	prepare_stall("going-offline");
-	mem.inside = stall;
+	prepare_stall(&mem, "going-offline");
 	join_in(&mem, 0);
-	worker = unit_thread(offline_thread, &offline);
-	sem_wait(&stalled);
+	worker = stalled_thread(offline_thread, &offline);
 	CHECK_EQUAL(unit_offline(NODE + 1, SN_MIGRATE, 30, &result), -ETIMEDOUT);
 	CHECK_EQUAL(unit_state(NODE + 1), SN_ONLINE);
 	CHECK(!atomic_load(&offline.over));
@@ -91,12 +87,10 @@ UNIT_TEST(timeout_during_a_stall)
 
 	unit_start(2);
 	p = sn_malloc_node(64, NODE);
-	prepare_stall("removing");
-	node.inside = stall;
+	prepare_stall(&node, "removing");
 	join_in(&mem, 1);
 	join_in(&node, 0);
-	worker = unit_thread(offline_thread, &offline);
-	sem_wait(&stalled);
+	worker = stalled_thread(offline_thread, &offline);
 	check_waits_for("notifier n");
 	unit_sleep_ms(50);
 	CHECK(!atomic_load(&offline.over));
@@ -114,12 +108,10 @@ UNIT_TEST(stall_at_the_end)
 	pthread_t worker, opposite;
 
 	unit_start(2);
-	prepare_stall("offline");
-	mem.inside = stall;
+	prepare_stall(&mem, "offline");
 	join_in(&mem, 1);
 	join_in(&node, 0);
-	worker = unit_thread(offline_thread, &offline);
-	sem_wait(&stalled);
+	worker = stalled_thread(offline_thread, &offline);
 	check_waits_for("notifier m");
 	CHECK_EQUAL(unit_state(NODE), SN_OFFLINE);
 	opposite = unit_thread(online_thread, &online);
@@ -149,11 +141,9 @@ UNIT_TEST(unregister_waits_for_the_callback)
 	pthread_t worker, leaver;
 
 	unit_start(2);
-	prepare_stall("going-offline");
-	mem.inside = stall;
+	prepare_stall(&mem, "going-offline");
 	join_in(&mem, 1);
-	worker = unit_thread(offline_thread, &offline);
-	sem_wait(&stalled);
+	worker = stalled_thread(offline_thread, &offline);
 	leaver = unit_thread(unregister_thread, &leave);
 	unit_sleep_ms(50);
 	CHECK(!atomic_load(&leave.over));
@@ -246,12 +236,10 @@ UNIT_TEST(newcomers_during_a_stall)
 
 	unit_start(2);
 	CHECK_EQUAL(unit_offline(NODE, SN_STRICT, -1, NULL), 0);
-	prepare_stall("adding");
-	node.inside = stall;
+	prepare_stall(&node, "adding");
 	join_in(&node, 0);
 	refuser.refuse = SLABNODE_MEM_GOING_ONLINE;
-	worker = unit_thread(online_thread, &online);
-	sem_wait(&stalled);
+	worker = stalled_thread(online_thread, &online);
 	newcomers[0] = unit_thread(newcomer_thread, &refuser);
 	newcomers[1] = unit_thread(newcomer_thread, &first);
 	unit_sleep_ms(20);
