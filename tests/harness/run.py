@@ -459,7 +459,7 @@ def parse(argv):
                    help="run each row once without the library, to test the tests")
     # Half of the time a row waits: for children, clocks, and grace periods.
     p.add_argument("--jobs", type=int, default=min(2 * (os.cpu_count() or 1), 8))
-    p.add_argument("--list", action="store_true", help="name the cases and run nothing")
+    p.add_argument("--list", action="store_true", help="name the cases of all levels and run nothing")
     args = p.parse_args(argv)
     args.build = os.path.abspath(args.build)
     return args
@@ -482,7 +482,7 @@ def main():
     named = [c for c in every if selected(c, args)]
     cases = [c for c in named if LEVELS.index(c.level) <= LEVELS.index(args.level)]
     if args.list:
-        for c in every:
+        for c in named:
             print(f"{c.level:8}{c.name} [{c.mode}]")
         return 0
     # Shells start what is in the background with SIGINT ignored, which rows would inherit.
