@@ -503,7 +503,7 @@ SN_NOINLINE void sn_free_cached_slow(void *p, unsigned int cache)
 	if (sn_unlikely(sn_hardened > 0) && p != NULL) {
 		live_size("free", p);
 		if (sn_cache_of(p, sn_segmap_entry(p)) != cache)
-			sn_fatal_call("slabnode_cache_free", "of an object of another cache", p);
+			sn_fatal_call("slabnode_cache_free", "of an object of another cache", p, p);
 	}
 	sn_free_slow(p);
 }

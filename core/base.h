@@ -85,11 +85,14 @@ static inline size_t sn_pages_for(size_t bytes)
 
 /*
  * Ends the program: one line "slabnode: WHAT: 0xPTR" on stderr, then SIGABRT.  Uses no
- * allocation, no locks, no stdio.  Async-signal-safe.
+ * allocation, no locks, no stdio.  Async-signal-safe.  Where the site of every object is known, the
+ * line goes on with that of the object at ptr.
  */
 _Noreturn void sn_fatal(const char *what, const void *ptr);
-/* The same with "CALL WHAT", and "CALL with WHAT GIVEN, the object has HAVE". */
-_Noreturn void sn_fatal_call(const char *call, const char *what, const void *ptr);
+/* The same with "CALL WHAT", and the site of another object (NULL: none); with "CALL with WHAT
+ * GIVEN, the object has HAVE". */
+_Noreturn void sn_fatal_call(const char *call, const char *what, const void *ptr,
+			     const void *object);
 _Noreturn void sn_fatal_mismatch(const char *call, const char *what, size_t given, size_t have,
 				 const void *ptr);
 /* Where the line goes; NULL: descriptor 2. */

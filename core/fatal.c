@@ -4,6 +4,7 @@
  * The program's handler of that signal may allocate: see sn_thread_ends().  When it misuses the
  * heap once more, the program ends at once; its line has been said.
  */
+#include "sites.h"
 #include "thread.h"
 
 #include <signal.h>
@@ -13,96 +14,125 @@
 
 int (*sn_fatal_descriptor)(void);
 
-static size_t put(char *line, size_t used, size_t size, const char *text)
+struct line {
+	char text[512];
+	size_t used;
+};
+
+/* The last place is the newline's. */
+static void put_char(struct line *line, char c)
 {
-	while (*text != '\0' && used < size)
-		line[used++] = *text++;
-	return used;
+	if (line->used < sizeof(line->text) - 1)
+		line->text[line->used++] = c;
 }
 
-static size_t put_hex(char *line, size_t used, size_t size, uintptr_t value)
+static void put(struct line *line, const char *text)
 {
-	char digits[2 * sizeof(value) + 1];
-	size_t i = sizeof(digits) - 1;
-
-	digits[i] = '\0';
-	do {
-		digits[--i] = "0123456789abcdef"[value & 15];
-		value >>= 4;
-	} while (value != 0);
-	used = put(line, used, size, "0x");
-	return put(line, used, size, digits + i);
+	while (*text != '\0')
+		put_char(line, *text++);
 }
 
-static size_t put_number(char *line, size_t used, size_t size, size_t value)
+static void put_number(struct line *line, uintptr_t value, unsigned int base)
 {
 	char digits[24];
 	size_t i = sizeof(digits) - 1;
 
 	digits[i] = '\0';
 	do {
-		digits[--i] = (char)('0' + value % 10);
-		value /= 10;
+		digits[--i] = "0123456789abcdef"[value % base];
+		value /= base;
 	} while (value != 0);
-	return put(line, used, size, digits + i);
+	put(line, digits + i);
 }
 
-/* Room in a line for all but its end. */
-#define ROOM (size_t)255
-
-static void say(char *line, size_t used, const void *ptr)
+static void put_hex(struct line *line, const void *ptr)
 {
-	if (ptr != NULL) {
-		used = put(line, used, ROOM, ": ");
-		used = put_hex(line, used, ROOM, (uintptr_t)ptr);
+	put(line, "0x");
+	put_number(line, (uintptr_t)ptr, 16);
+}
+
+/* Frames of a site that are told: wrappers of malloc are often the first. */
+#define FRAMES 4u
+
+static void put_frame(struct line *line, const void *frame)
+{
+	struct sn_place place;
+
+	if (sn_place_hook != NULL && sn_place_hook(frame, &place)) {
+		put(line, place.file);
+		put(line, "+0x");
+		put_number(line, place.offset, 16);
+	} else {
+		put_hex(line, frame);
 	}
-	line[used++] = '\n';
-	if (write(sn_fatal_descriptor == NULL ? STDERR_FILENO : sn_fatal_descriptor(), line, used) <
-	    0)
-		line[0] = '\0'; /* nothing else can be done */
 }
 
-static _Noreturn void end_line(char *line, size_t used, const void *ptr)
+static void put_site(struct line *line, const void *object)
 {
-	if (sn_thread_ends())
-		say(line, used, ptr);
-	else
+	void *const *frame;
+	unsigned int n = object == NULL ? 0 : sn_sites_at(object, &frame);
+
+	for (unsigned int i = 0; i < sn_min(n, FRAMES); i++) {
+		put(line, i == 0 ? ", allocated by " : " < ");
+		put_frame(line, frame[i]);
+	}
+}
+
+static void say(struct line *line)
+{
+	line->text[line->used++] = '\n';
+	if (write(sn_fatal_descriptor == NULL ? STDERR_FILENO : sn_fatal_descriptor(), line->text,
+		  line->used) < 0)
+		line->used = 0; /* nothing else can be done */
+}
+
+static _Noreturn void end_line(struct line *line, const void *ptr, const void *object)
+{
+	if (sn_thread_ends()) {
+		if (ptr != NULL) {
+			put(line, ": ");
+			put_hex(line, ptr);
+		}
+		put_site(line, object);
+		say(line);
+	} else {
 		signal(SIGABRT, SIG_DFL);
+	}
 	abort();
 }
 
 SN_COLD void sn_fatal(const char *what, const void *ptr)
 {
-	char line[ROOM + 1];
-	size_t used = put(line, 0, ROOM, "slabnode: ");
+	struct line line = {.used = 0};
 
-	used = put(line, used, ROOM, what);
-	end_line(line, used, ptr);
+	put(&line, "slabnode: ");
+	put(&line, what);
+	end_line(&line, ptr, ptr);
 }
 
-SN_COLD void sn_fatal_call(const char *call, const char *what, const void *ptr)
+SN_COLD void sn_fatal_call(const char *call, const char *what, const void *ptr, const void *object)
 {
-	char line[ROOM + 1];
-	size_t used = put(line, 0, ROOM, "slabnode: ");
+	struct line line = {.used = 0};
 
-	used = put(line, used, ROOM, call);
-	used = put(line, used, ROOM, " ");
-	used = put(line, used, ROOM, what);
-	end_line(line, used, ptr);
+	put(&line, "slabnode: ");
+	put(&line, call);
+	put(&line, " ");
+	put(&line, what);
+	end_line(&line, ptr, object);
 }
 
 SN_COLD void sn_fatal_mismatch(const char *call, const char *what, size_t given, size_t have,
 			       const void *ptr)
 {
-	char line[ROOM + 1];
-	size_t used = put(line, 0, ROOM, "slabnode: ");
+	struct line line = {.used = 0};
 
-	used = put(line, used, ROOM, call);
-	used = put(line, used, ROOM, " with ");
-	used = put(line, used, ROOM, what);
-	used = put(line, used, ROOM, " ");
-	used = put_number(line, used, ROOM, given);
-	used = put(line, used, ROOM, ", the object has ");
-	used = put_number(line, used, ROOM, have);
-	end_line(line, used, ptr);
+	put(&line, "slabnode: ");
+	put(&line, call);
+	put(&line, " with ");
+	put(&line, what);
+	put(&line, " ");
+	put_number(&line, given, 10);
+	put(&line, ", the object has ");
+	put_number(&line, have, 10);
+	end_line(&line, ptr, ptr);
 }

@@ -27,9 +27,14 @@ bool sn_sitemap_start(void)
 	return maps != NULL;
 }
 
+static size_t segment_number(const void *p)
+{
+	return ((uintptr_t)p - sn_counter_read(sn_window)) >> SN_SEG_SHIFT;
+}
+
 static uint16_t *_Atomic *map_slot(const void *p)
 {
-	return &maps[((uintptr_t)p - sn_counter_read(sn_window)) >> SN_SEG_SHIFT];
+	return &maps[segment_number(p)];
 }
 
 static SN_COLD uint16_t *build_map(uint16_t *_Atomic *slot)
@@ -65,8 +70,10 @@ bool sn_sitemap_set(const void *p, uint16_t value)
 
 uint16_t sn_sitemap_get(const void *p)
 {
-	uint16_t *map = atomic_load_explicit(map_slot(p), memory_order_acquire);
+	uint16_t *map = NULL;
 
+	if (segment_number(p) < SN_WINDOW_SEGS)
+		map = atomic_load_explicit(map_slot(p), memory_order_acquire);
 	return map == NULL ? 0 : sn_counter_read(*entry_of(map, p));
 }
 
@@ -102,7 +109,8 @@ static void walk_page(struct sn_node *node, const char *page, uint16_t *map,
 
 	for (size_t i = 0; i < PAGE_ENTRIES; i++, p += (size_t)1 << GRANULE_SHIFT) {
 		uint16_t value = sn_counter_read(*entry_of(map, p));
-		size_t size = value == 0 ? 0 : size_at(node, p);
+		bool live = value != 0 && (value & SN_SITEMAP_FREED) == 0;
+		size_t size = live ? size_at(node, p) : 0;
 
 		if (size != 0)
 			fn(arg, value, size);

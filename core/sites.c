@@ -80,6 +80,7 @@ struct tables {
 
 bool sn_sites_on;
 unsigned int (*sn_stack_hook)(void **frame, unsigned int max);
+bool (*sn_place_hook)(const void *frame, struct sn_place *place);
 
 static uint64_t mean;
 static struct tables *tables;
@@ -357,15 +358,17 @@ void sn_sites_alloc(void *p, size_t size)
 
 	if (self->internal == 0 && !sn_forking() && is_sampled(self, size))
 		sample_object(p, size);
+	else if (every)
+		sn_sitemap_set(p, 0); /* not the site of who had the address before */
 }
 
 static struct sn_sample take_from_map(void *p)
 {
 	uint16_t value = sn_sitemap_get(p);
 
-	if (value == 0)
+	if (value == 0 || (value & SN_SITEMAP_FREED) != 0)
 		return (struct sn_sample){.taken = false};
-	sn_sitemap_set(p, 0);
+	sn_sitemap_set(p, value | SN_SITEMAP_FREED);
 	return (struct sn_sample){.site = value - 1u, .taken = true};
 }
 
@@ -399,6 +402,20 @@ void sn_sites_put_back(void *p, size_t size, struct sn_sample sample)
 	block_signals(&before);
 	add_sample(p, size, (uint16_t)sample.site);
 	unblock_signals(&before);
+}
+
+/* --- for the end of the program ----------------------------------------------------------- */
+
+unsigned int sn_sites_at(const void *p, void *const **frame)
+{
+	unsigned int value = every ? sn_sitemap_get(p) & ~SN_SITEMAP_FREED : 0;
+	const struct stack *stack;
+
+	if (value == 0)
+		return 0;
+	stack = &tables->stack[value - 1];
+	*frame = stack->frame;
+	return stack->nr_frames;
 }
 
 /* --- who holds a node --------------------------------------------------------------------- */

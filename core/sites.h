@@ -21,6 +21,15 @@ extern unsigned int (*sn_stack_hook)(void **frame, unsigned int max);
 /* Start-up, before any thread is set up.  false: no memory, sampling stays off. */
 bool sn_sites_start(uint64_t mean);
 
+/* Where code stands: `offset` is as `addr2line -e FILE` wants it. */
+struct sn_place {
+	const char *file; /* without its folder; stays */
+	uintptr_t offset;
+};
+/* The place of the call that returns to `frame`; false: unknown.  Takes no lock, allocates nothing:
+ * it is asked when the program ends. Set before the start, NULL where there is no such thing. */
+extern bool (*sn_place_hook)(const void *frame, struct sn_place *place);
+
 /* A new object of the calling thread, with its usable size. No lock held. */
 void sn_sites_alloc(void *p, size_t size);
 /* The object is about to be given back: before anybody else can get its address. */
@@ -48,6 +57,10 @@ struct sn_sites_summary {
 };
 unsigned int sn_sites_of(unsigned int node, struct sn_site *site, unsigned int max,
 			 struct sn_sites_summary *summary);
+
+/* The stack that allocated the object at p, or the last one there if it is free: returns how many
+ * frames.  0 where not every object is sampled.  No lock, any pointer. */
+unsigned int sn_sites_at(const void *p, void *const **frame);
 
 /* fork: all locks; see fork.c. */
 void sn_sites_fork_lock(void);

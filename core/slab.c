@@ -203,10 +203,9 @@ void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p)
 	unsigned int i = (unsigned int)(offset * cache->reciprocal >> 40);
 	uint64_t *word = map_word(slab, i / 64), bit = (uint64_t)1 << i % 64;
 
-	if (sn_unlikely((size_t)i * cache->size != offset || i >= slab->nr_objects))
-		sn_fatal_call("free", "of a pointer into the middle of an object", p);
-	if (sn_unlikely(*word & bit))
-		sn_fatal("double free", p);
+	if (sn_unlikely((size_t)i * cache->size != offset || i >= slab->nr_objects ||
+			(*word & bit) != 0))
+		sn_misuse("free", p);
 	*word |= bit;
 	slab->nr_free++;
 	if (i / 64 < slab->hint)

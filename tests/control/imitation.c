@@ -251,6 +251,14 @@ int sn_plan(unsigned int node, struct sn_plan *plan)
 	return 0;
 }
 
+bool (*sn_place_hook)(const void *frame, struct sn_place *place);
+
+unsigned int sn_sites_at(const void *p, void *const **frame)
+{
+	(void)p, (void)frame;
+	return 0;
+}
+
 unsigned int sn_sites_of(unsigned int node, struct sn_site *site, unsigned int max,
 			 struct sn_sites_summary *summary)
 {

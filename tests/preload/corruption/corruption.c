@@ -8,8 +8,8 @@
 #include <signal.h>
 
 static const struct kind *const kinds[] = {
-	&foreign, &metadata, &middle,	   &twice,  &freed,   &sized,
-	&stale,	  &overflow, &overwritten, &caches, &handled, &promises,
+	&foreign,  &metadata,	 &middle, &twice,   &freed, &sized,    &stale,
+	&overflow, &overwritten, &caches, &handled, &named, &promises,
 };
 
 int level(void)
@@ -82,9 +82,55 @@ int run_apart(const char *deed, char *expected, char *err, size_t size)
 	return status;
 }
 
-static void check_noticed(int status, const char *expected, const char *err)
+/* Cuts off whom the line names as who allocated the object, up to four frames: FILE+0xOFFSET, one
+ * behind the other.  Returns the offset of the first, 0: nobody is named. */
+static size_t cut_site(char *line)
+{
+	char *site = strstr(line, ", allocated by "), *at = site, *end;
+	size_t offset, first = 0;
+	int frames = 0;
+
+	for (; at != NULL && *at != '\n'; at = end) {
+		at += strlen(frames == 0 ? ", allocated by " : " < ");
+		CHECK_MSG(frames++ < 4 && strstr(at, "+0x") != NULL, "in \"%s\"", line);
+		offset = strtoul(strstr(at, "+0x") + 3, &end, 16);
+		CHECK_MSG(offset > 0 && (*end == '\n' || strncmp(end, " < ", 3) == 0), "in \"%s\"",
+			  line);
+		if (frames == 1) {
+			CHECK_MSG(strncmp(at, "corruption+", 11) == 0, "in \"%s\"", line);
+			first = offset;
+		}
+	}
+	if (site != NULL)
+		memcpy(site, "\n", 2);
+	return first;
+}
+
+/* What a deed wrote behind the line: where the first frame is to lie. */
+static void check_site(char *expected, char *err)
+{
+	char *site = strstr(expected, "\nsite ");
+	size_t begin, end, named;
+
+	if (level() < 3) {
+		CHECK_MSG(strstr(err, "allocated by") == NULL, "it said \"%s\"", err);
+	} else {
+		named = cut_site(err);
+		if (site != NULL) {
+			CHECK(sscanf(site, " site %zx %zx", &begin, &end) == 2);
+			CHECK_MSG(named >= begin && named < end,
+				  "%#zx is named, not from %#zx to %#zx", named, begin, end);
+		}
+	}
+	if (site != NULL)
+		site[1] = '\0';
+}
+
+static void check_noticed(int status, char *expected, char *err)
 {
 	bool fault = strcmp(expected, "SIGSEGV") == 0;
+
+	check_site(expected, err);
 
 	CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == (fault ? SIGSEGV : SIGABRT),
 		  "status %#x, expected \"%s\", stderr: \"%s\"", (unsigned)status, expected, err);

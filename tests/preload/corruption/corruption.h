@@ -52,7 +52,7 @@ struct kind {
 };
 
 extern const struct kind foreign, metadata, middle, twice, freed, sized, stale, overflow,
-	overwritten, caches, handled, promises;
+	overwritten, caches, handled, named, promises;
 
 /* SLABNODE_HARDENED, as the process has it. */
 int level(void);
