@@ -36,6 +36,10 @@ enum sn_remapped sn_remap(struct sn_node *node, void *to, void *from, size_t len
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (filled == MAP_FAILED)
 		return errno == EEXIST ? SN_REMAP_REFUSED : SN_REMAP_LOST;
+	if (filled != to) { /* a kernel before 4.17, and there is no hole */
+		munmap(filled, len);
+		return SN_REMAP_REFUSED;
+	}
 	madvise(to, len, MADV_NOHUGEPAGE); /* as all of the range that is not open */
 	sn_node_policy_mask(&allowed);
 	return sn_bind_range(node, to, len, &allowed) == 0 ? SN_REMAP_REFUSED : SN_REMAP_LOST;

@@ -66,8 +66,22 @@ static char *map_with_slack(size_t want)
 	return base;
 }
 
+/* Just there, or NULL. */
+static char *map_closed_at(uintptr_t at, size_t want)
+{
+	char *p = map_closed((void *)at, want, MAP_FIXED_NOREPLACE);
+
+	/* Kernels before 4.17 and emulators do not know the flag: to them the address is a wish. */
+	if (p != NULL && (uintptr_t)p != at) {
+		munmap(p, want);
+		p = NULL;
+	}
+	return p;
+}
+
 /* Where address space is short: finds out where there is room, and asks for aligned places there.
- */
+ * Room goes on below it where mappings grow downwards, as is usual, and above it where they grow
+ * upwards. */
 static char *map_without_slack(size_t want)
 {
 	char *p = map_closed(NULL, want, 0), *base = NULL;
@@ -77,8 +91,11 @@ static char *map_without_slack(size_t want)
 		return NULL;
 	munmap(p, want);
 	at = (uintptr_t)p & ~(SN_SEG_SIZE - 1);
-	for (int tries = 0; tries < 8 && base == NULL; tries++, at -= SN_SEG_SIZE)
-		base = map_closed((void *)at, want, MAP_FIXED_NOREPLACE);
+	for (uintptr_t away = 0; away < 8 && base == NULL; away++) {
+		base = map_closed_at(at - (away << SN_SEG_SHIFT), want);
+		if (base == NULL)
+			base = map_closed_at(at + ((away + 1) << SN_SEG_SHIFT), want);
+	}
 	return base;
 }
 
