@@ -29,6 +29,12 @@
 
 static struct sn_client *clients[SN_MAX_CLIENTS];
 
+static void free_client(struct sn_client *client)
+{
+	sn_reply_free(&client->output);
+	sn_control_unmap(client, sizeof(*client));
+}
+
 static void drop(unsigned int slot)
 {
 	struct sn_client *client = clients[slot];
@@ -37,8 +43,7 @@ static void drop(unsigned int slot)
 	if (client->operation)
 		sn_operation_hang_up(client->operation);
 	sn_fd_close(&client->fd);
-	sn_reply_free(&client->output);
-	sn_control_unmap(client, sizeof(*client));
+	free_client(client);
 }
 
 /* Errors of a connection that has no client yet; one small message always fits. */
@@ -84,6 +89,22 @@ static bool is_permitted(int number)
 	return peer.uid == 0 || peer.uid == geteuid();
 }
 
+/* With its hello, without which it must not hear anything else. */
+static struct sn_client *new_client(int64_t now)
+{
+	struct sn_client *client = sn_control_map(sizeof(*client));
+
+	if (!client)
+		return NULL;
+	client->active_ms = now;
+	sn_show_hello(&client->output);
+	if (client->output.failed) {
+		free_client(client);
+		return NULL;
+	}
+	return client;
+}
+
 void sn_clients_add(int number)
 {
 	int64_t now = sn_now_ms();
@@ -99,18 +120,15 @@ void sn_clients_add(int number)
 		turn_away(number, -EAGAIN, "too many clients");
 		return;
 	}
-	client = sn_control_map(sizeof(*client));
+	client = new_client(now);
 	if (!client) {
 		turn_away(number, -ENOMEM, "no memory for another client");
 		return;
 	}
-	if (!sn_fd_adopt(&client->fd, number)) {
-		sn_control_unmap(client, sizeof(*client));
-		return;
-	}
-	client->active_ms = now;
-	sn_show_hello(&client->output);
-	clients[slot] = client;
+	if (sn_fd_adopt(&client->fd, number))
+		clients[slot] = client;
+	else
+		free_client(client);
 }
 
 static bool is_busy(const struct sn_client *client)
@@ -186,10 +204,10 @@ static bool next_line(struct sn_client *client)
 static void take_lines(struct sn_client *client)
 {
 	for (int i = 0; i < LINES_IN_A_ROW; i++)
-		if (is_busy(client) || client->closing ||
+		if (is_busy(client) || client->closing || client->output.failed ||
 		    sn_reply_pending(&client->output) >= ENOUGH_OUTPUT || !next_line(client))
 			break;
-	if (client->closing || is_busy(client))
+	if (client->closing || is_busy(client) || client->output.failed)
 		return;
 	if (client->input_length == SN_MAX_LINE &&
 	    !memchr(client->input, '\n', client->input_length))

@@ -285,8 +285,8 @@ static bool step(char byte)
 	case 0x10: /* a lot of clients that say nothing */
 		let_crowd_in();
 		return true;
-	case 0x11: /* no memory, a little later */
-		mappings_fail = (unsigned int)(1 + sn_now_ms() % 5);
+	case 0x11: /* the next mapping is refused; twice: the one after it */
+		mappings_fail++;
 		patience_lost = true;
 		return true;
 	case 0x12: /* tables become long */

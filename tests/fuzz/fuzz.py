@@ -11,6 +11,7 @@ a file it is run again by build-check-fuzz/tests/fuzz/fuzz-TARGET FILE.
 """
 
 import argparse
+import base64
 import fcntl
 import os
 import shutil
@@ -62,9 +63,20 @@ def build(target):
 def search(program, target, found, limits):
     """libFuzzer from the kept inputs; new ones go to the directory `found`."""
     with tempfile.TemporaryDirectory() as artifacts:
-        subprocess.run([program, *limits, f"-max_len={LONGEST}", f"-timeout={SLOW}",
-                        f"-dict={HERE}/dict/{target}", f"-artifact_prefix={artifacts}/",
-                        "-print_final_stats=1", found, f"{CORPUS}/{target}"], check=True)
+        try:
+            subprocess.run([program, *limits, f"-max_len={LONGEST}", f"-timeout={SLOW}",
+                            f"-dict={HERE}/dict/{target}", f"-artifact_prefix={artifacts}/",
+                            "-print_final_stats=1", found, f"{CORPUS}/{target}"], check=True)
+        except subprocess.CalledProcessError:
+            show(artifacts)
+            raise
+
+
+def show(artifacts):
+    """Inputs that broke it, as a shell writes them: for tests/fuzz/corpus/TARGET/bug-NAME."""
+    for name in sorted(os.listdir(artifacts)):
+        with open(os.path.join(artifacts, name), "rb") as f:
+            print(f"{name}: base64 -d <<< {base64.b64encode(f.read()).decode()}", flush=True)
 
 
 def keep(program, target, found):
