@@ -73,6 +73,12 @@ PRELOAD = {
     "fork": ["threads", "nested", "atfork"],
     "caches": ["life", "constructor", "refused", "threads"],
 }
+# What the emulator of programs does not bear (7.2), with any malloc but the last.
+KEEPS = "the emulator keeps a quarter of a megabyte for each thread that ended"
+FORKS = "a child of a program with threads dies in the emulator"
+CANNOT = {("cxx", "thread-local"): KEEPS, ("threads", "free-only"): KEEPS, ("threads", "churn"): KEEPS,
+          ("fork", "threads"): FORKS, ("fork", "atfork"): FORKS,
+          ("api", "realloc-large"): "the emulator takes the source of MREMAP_DONTUNMAP for unmapped"}
 MODES = {"one": "synthetic:node:1 core:2 pu:1", "sim4": "synthetic:node:4 core:2 pu:1"}
 
 
@@ -193,8 +199,11 @@ def preload():
                "SLABNODE_TOPOLOGY": topology, "SLABNODE_RUNDIR": os.environ["SLABNODE_RUNDIR"]}
         for program, rows in PRELOAD.items():
             for row in rows:
-                fine &= emulate(f"{program}-{row}-{mode}", [f"{BUILD}/tests/preload/{program}", row],
-                                env)
+                name = f"{program}-{row}-{mode}"
+                if (program, row) in CANNOT:
+                    print(f"test {name} skip 0 {CANNOT[program, row]}")
+                else:
+                    fine &= emulate(name, [f"{BUILD}/tests/preload/{program}", row], env)
     return fine
 
 
