@@ -5,6 +5,7 @@
  * heap once more, the program ends at once; its line has been said.
  */
 #include "sites.h"
+#include "tell.h"
 #include "thread.h"
 
 #include <signal.h>
@@ -81,9 +82,9 @@ static void put_site(struct line *line, const void *object)
 static void say(struct line *line)
 {
 	line->text[line->used++] = '\n';
-	if (write(sn_fatal_descriptor == NULL ? STDERR_FILENO : sn_fatal_descriptor(), line->text,
-		  line->used) < 0)
-		line->used = 0; /* nothing else can be done */
+	/* Unheard, too, it is SIGABRT that ends the program. */
+	sn_tell(sn_fatal_descriptor == NULL ? STDERR_FILENO : sn_fatal_descriptor(), line->text,
+		line->used);
 }
 
 static _Noreturn void end_line(struct line *line, const void *ptr, const void *object)

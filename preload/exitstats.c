@@ -10,6 +10,7 @@
 
 #include "../core/cache.h"
 #include "../core/stats.h"
+#include "../core/tell.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -118,12 +119,16 @@ static void write_json(const char *path)
 
 void sn_exit_stats(void)
 {
+	struct sn_tell tell;
+
 	if (sn_options.stats == NULL || !sn_core_started())
 		return;
 	sn_internal_enter();
+	sn_tell_begin(&tell);
 	if (strcmp(sn_options.stats, "exit") == 0)
 		print_tables(stderr_copy);
 	else
 		write_json(sn_options.stats + 5);
+	sn_tell_end(&tell);
 	sn_internal_leave();
 }

@@ -20,6 +20,7 @@
 #include "../core/reap.h"
 #include "../core/biased.h"
 #include "../core/rseq.h"
+#include "../core/tell.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -71,8 +72,7 @@ void sn_warn_once(const char *key, const char *message)
 		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
 			line[i] = '?';
 	line[n - 1] = '\n';
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return; /* no stderr, nobody to tell */
+	sn_tell(STDERR_FILENO, line, (size_t)n);
 }
 
 /* --- ageing ------------------------------------------------------------------------------ */
@@ -153,6 +153,7 @@ void sn_sandboxed(void)
 		sn_control_retire();
 		sn_biased_end();
 		sn_rseq_forbid_fence();
+		sn_tell_barely();
 	}
 }
 

@@ -2,12 +2,14 @@
  * Signals that arrive in the middle of malloc. Handlers do what they may under any libc: either
  * nothing of the heap, or allocate in a thread that was not itself inside malloc.
  */
-#include "check.h"
+#include "proc.h"
 
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 
 static bool stop;
@@ -248,6 +250,112 @@ static void mask_kept(void)
 	CHECK(sigpending(&now) == 0 && sigismember(&now, SIGTERM));
 }
 
+/* --- lines that cannot be written --------------------------------------------------------------
+ */
+
+/* Descriptor 2 is one of these, which answer a write with a signal. */
+static void pipe_without_reader(void)
+{
+	int ends[2];
+
+	CHECK(pipe(ends) == 0 && dup2(ends[1], 2) == 2);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void socket_without_reader(void)
+{
+	int ends[2];
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0 && dup2(ends[1], 2) == 2);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void full_file(void)
+{
+	static const struct rlimit none = {0, 0};
+	int fd = memfd_create("full", 0);
+
+	CHECK(fd >= 0 && dup2(fd, 2) == 2 && setrlimit(RLIMIT_FSIZE, &none) == 0);
+}
+
+static int ends_with(void (*unheard)(void), const char *row)
+{
+	const char *self = own_path();
+	pid_t pid = fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		unheard();
+		execl(self, self, row, NULL);
+		_exit(9);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	return status;
+}
+
+static void unheard(void (*how)(void))
+{
+	setenv("SLABNODE_SAMPLE", "all", 1);
+	CHECK(ends_with(how, "_nothing") == 0);
+	setenv("SLABNODE_SAMPLE", "0", 1);
+	setenv("SLABNODE_STATS", "exit", 1);
+	CHECK(ends_with(how, "_nothing") == 0);
+	CHECK(ends_with(how, "_kept") == 0);
+	setenv("SLABNODE_STATS", "json:/dev/stderr", 1);
+	CHECK(ends_with(how, "_nothing") == 0);
+	unsetenv("SLABNODE_STATS");
+	if (under_slabnode())
+		CHECK(WTERMSIG(ends_with(how, "_misuse")) == SIGABRT);
+}
+
+static void unheard_pipe(void)
+{
+	unheard(pipe_without_reader);
+}
+
+static void unheard_socket(void)
+{
+	unheard(socket_without_reader);
+}
+
+static void unheard_file(void)
+{
+	unheard(full_file);
+}
+
+static void nothing(void)
+{
+}
+
+static void misuse(void)
+{
+	char here[64];
+
+	free(opaque(here + 16));
+}
+
+/* What was pending before the start is the program's, and stays. */
+static void kept(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0 && raise(SIGPIPE) == 0);
+	setenv("SLABNODE_SAMPLE", "all", 1);
+	execl(own_path(), own_path(), "_pending", NULL);
+}
+
+static void pending(void)
+{
+	sigset_t now;
+
+	CHECK(sigpending(&now) == 0 && sigismember(&now, SIGPIPE) && !sigismember(&now, SIGXFSZ));
+}
+
 static const struct row rows[] = {
 	{"profile-timer", profile_timer},
 	{"direct-signals", direct_signals},
@@ -256,6 +364,13 @@ static const struct row rows[] = {
 	{"small-thread-stack", small_thread_stack},
 	{"fault-and-jump", fault_and_jump},
 	{"mask-kept", mask_kept},
+	{"unheard-pipe", unheard_pipe},
+	{"unheard-socket", unheard_socket},
+	{"unheard-file", unheard_file},
+	{"_nothing", nothing},
+	{"_misuse", misuse},
+	{"_kept", kept},
+	{"_pending", pending},
 };
 
 int main(int argc, char **argv)

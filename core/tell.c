@@ -1,0 +1,65 @@
+/*
+ * tell.c - see tell.h.
+ */
+#include "tell.h"
+
+#include <time.h>
+#include <unistd.h>
+
+static const int raised[] = {SIGPIPE, SIGXFSZ};
+static _Atomic bool barely;
+
+void sn_tell_barely(void)
+{
+	atomic_store(&barely, true);
+}
+
+void sn_tell_begin(struct sn_tell *tell)
+{
+	int saved = errno;
+	sigset_t off;
+
+	tell->bare = atomic_load(&barely);
+	if (tell->bare)
+		return;
+	sigemptyset(&off);
+	for (size_t i = 0; i < SN_ARRAY_SIZE(raised); i++)
+		sigaddset(&off, raised[i]);
+	pthread_sigmask(SIG_BLOCK, &off, &tell->mask);
+	sigpending(&tell->pending);
+	errno = saved;
+}
+
+/* What was pending before is the program's, and stays. */
+void sn_tell_end(const struct sn_tell *tell)
+{
+	static const struct timespec at_once;
+	int saved = errno;
+	sigset_t pending;
+
+	if (tell->bare)
+		return;
+	sigpending(&pending);
+	for (size_t i = 0; i < SN_ARRAY_SIZE(raised); i++) {
+		sigset_t one;
+
+		if (!sigismember(&pending, raised[i]) || sigismember(&tell->pending, raised[i]))
+			continue;
+		sigemptyset(&one);
+		sigaddset(&one, raised[i]);
+		sigtimedwait(&one, NULL, &at_once);
+	}
+	pthread_sigmask(SIG_SETMASK, &tell->mask, NULL);
+	errno = saved;
+}
+
+bool sn_tell(int descriptor, const char *line, size_t size)
+{
+	struct sn_tell tell;
+	bool told;
+
+	sn_tell_begin(&tell);
+	told = write(descriptor, line, size) >= 0;
+	sn_tell_end(&tell);
+	return told;
+}
