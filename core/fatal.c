@@ -16,11 +16,11 @@
 int (*sn_fatal_descriptor)(void);
 
 struct line {
-	char text[512];
+	char text[SN_TELL_MAX];
 	size_t used;
 };
 
-/* The last place is the newline's. */
+/* The last place is for its end. */
 static void put_char(struct line *line, char c)
 {
 	if (line->used < sizeof(line->text) - 1)
@@ -81,10 +81,9 @@ static void put_site(struct line *line, const void *object)
 
 static void say(struct line *line)
 {
-	line->text[line->used++] = '\n';
 	/* Unheard, too, it is SIGABRT that ends the program. */
 	sn_tell(sn_fatal_descriptor == NULL ? STDERR_FILENO : sn_fatal_descriptor(), line->text,
-		line->used);
+		line->used + 1);
 }
 
 static _Noreturn void end_line(struct line *line, const void *ptr, const void *object)

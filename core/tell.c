@@ -53,11 +53,20 @@ void sn_tell_end(const struct sn_tell *tell)
 	errno = saved;
 }
 
-bool sn_tell(int descriptor, const char *line, size_t size)
+static void make_line(char *line, size_t size)
+{
+	for (size_t i = 0; i < size - 1; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
+	line[size - 1] = '\n';
+}
+
+bool sn_tell(int descriptor, char *line, size_t size)
 {
 	struct sn_tell tell;
 	bool told;
 
+	make_line(line, size);
 	sn_tell_begin(&tell);
 	told = write(descriptor, line, size) >= 0;
 	sn_tell_end(&tell);

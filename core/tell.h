@@ -21,8 +21,15 @@ struct sn_tell {
 void sn_tell_begin(struct sn_tell *tell);
 void sn_tell_end(const struct sn_tell *tell);
 
-/* One write of one line; false: nobody got it. */
-bool sn_tell(int descriptor, const char *line, size_t size);
+/*
+ * One write of one line, whatever a variable or a path in it holds: the last byte becomes its end,
+ * and of what stands before nothing is left that a terminal obeys.  False: nobody got it.
+ */
+bool sn_tell(int descriptor, char *line, size_t size);
+/* What such a line may be long, so that nobody else's comes between its parts. */
+#define SN_TELL_MAX ((size_t)512)
+/* As much is shown of a path, to have room for what is wrong with it. */
+#define SN_PATH_SHOWN 300
 
 /* From now on, in a sandbox: a write is nothing but a write, since other calls may be forbidden. */
 void sn_tell_barely(void);

@@ -114,21 +114,27 @@ static const char *apply_entry(struct sn_topology *topology, const char *entry, 
 	case 0:
 		break;
 	case -ERANGE:
-		return "the size is too large";
+		return "is too large a size";
 	default:
 		return "is not NODE:SIZE or SIZE";
 	}
 	if (size % SN_PAGE_SIZE != 0)
-		return "the size is not a multiple of 4K";
+		return "is not a multiple of 4K";
 	if (colon == NULL) {
 		if (size == 0)
-			return "nodes need memory";
+			return "leaves no node with memory";
 		set_all(topology, size);
 		return NULL;
 	}
 	if (parse_nodes(entry, colon, &first, &last) != 0)
 		return "is not NODE:SIZE or SIZE";
 	return set_size(topology, first, last, size) == 0 ? "names no node of the topology" : NULL;
+}
+
+/* So many bytes of what is wrong. */
+static int shown(const char *text, const char *end)
+{
+	return end - text > 40 ? 40 : (int)(end - text);
 }
 
 /* Applies the list to `topology`.  Returns NULL, or what is wrong with the entry at *bad. */
@@ -141,7 +147,7 @@ static const char *apply_list(struct sn_topology *topology, const char *list, co
 
 		if (wrong != NULL) {
 			*bad = entry;
-			*bad_len = end - entry > 40 ? 40 : (int)(end - entry);
+			*bad_len = shown(entry, end);
 			return wrong;
 		}
 		if (*end == '\0')
@@ -151,8 +157,8 @@ static const char *apply_list(struct sn_topology *topology, const char *list, co
 	for (unsigned int i = 0; i < topology->nr_nodes; i++)
 		if (topology->node[i].has_memory)
 			return NULL;
-	*bad = "";
-	*bad_len = 0;
+	*bad = list;
+	*bad_len = shown(list, list + strlen(list));
 	return "leaves no node with memory";
 }
 
@@ -192,8 +198,8 @@ void sim_capacity_apply(const struct sn_module_args *args, struct sn_topology *t
 		return;
 	restore_sizes(topology, &before);
 	snprintf(line, sizeof(line),
-		 "SLABNODE_NODE_CAPACITY: %.*s%s%s, using the topology's own sizes", bad_len, bad,
-		 bad_len > 0 ? ": " : "", wrong);
+		 "SLABNODE_NODE_CAPACITY: '%.*s' %s, using the topology's own sizes", bad_len, bad,
+		 wrong);
 	if (args->warn != NULL)
 		args->warn("SLABNODE_NODE_CAPACITY", line);
 }

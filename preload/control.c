@@ -30,6 +30,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../core/tell.h"
 #include "client.h"
 #include "control.h"
 #include "internal.h"
@@ -291,7 +292,8 @@ static void tell_no_socket(const char *reason)
 	sn_text_add(&text, reason);
 	sn_text_add(&text, "\n");
 	to = sn_fd_stderr();
-	if (write(to, line, strlen(line)) >= 0 && to != STDERR_FILENO)
+	sn_tell(to, line, strlen(line));
+	if (to != STDERR_FILENO)
 		close(to);
 }
 

@@ -106,13 +106,22 @@ void sn_exit_stats_prepare(void)
 		stderr_copy = STDERR_FILENO;
 }
 
+static void tell_unwritten(const char *path, int error)
+{
+	char line[SN_TELL_MAX];
+	int n = snprintf(line, sizeof(line),
+			 "slabnode: SLABNODE_STATS: %.*s cannot be written: %s\n", SN_PATH_SHOWN,
+			 path, sn_errno_name(error));
+
+	sn_tell(stderr_copy, line, (size_t)n);
+}
+
 static void write_json(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 
 	if (fd < 0 || !print_json(fd))
-		dprintf(stderr_copy, "slabnode: SLABNODE_STATS: %s cannot be written: %s\n", path,
-			sn_errno_name(errno));
+		tell_unwritten(path, errno);
 	if (fd >= 0)
 		close(fd);
 }

@@ -27,6 +27,7 @@
 
 #include "../core/lifecycle.h"
 #include "../core/lock.h"
+#include "../core/tell.h"
 #include "reply.h"
 #include "rundir.h"
 
@@ -42,8 +43,9 @@ static int refuse(char *reason, size_t size, int error, const char *path, const 
 {
 	struct sn_text text;
 
-	sn_text_begin(&text, reason, size);
+	sn_text_begin(&text, reason, sn_min(size, (size_t)SN_PATH_SHOWN + 1));
 	sn_text_add(&text, path);
+	sn_text_begin(&text, reason + strlen(reason), size - strlen(reason));
 	sn_text_add(&text, ": ");
 	sn_text_add(&text, why);
 	return error;

@@ -57,7 +57,7 @@ void sn_warn_once(const char *key, const char *message)
 {
 	static const char *told[32];
 	static unsigned int nr_told;
-	char line[512];
+	char line[SN_TELL_MAX];
 	int n;
 
 	for (unsigned int i = 0; i < nr_told; i++)
@@ -66,13 +66,7 @@ void sn_warn_once(const char *key, const char *message)
 	if (nr_told < SN_ARRAY_SIZE(told))
 		told[nr_told++] = key;
 	n = snprintf(line, sizeof(line), "slabnode: %s\n", message);
-	n = sn_min(n, (int)sizeof(line) - 1);
-	/* One line, whatever a variable holds, and nothing that a terminal obeys. */
-	for (int i = 0; i < n - 1; i++)
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-			line[i] = '?';
-	line[n - 1] = '\n';
-	sn_tell(STDERR_FILENO, line, (size_t)n);
+	sn_tell(STDERR_FILENO, line, sn_min((size_t)n, sizeof(line) - 1));
 }
 
 /* --- ageing ------------------------------------------------------------------------------ */

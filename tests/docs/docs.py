@@ -177,11 +177,11 @@ def bad_values():
         skip("the library is not built")
     kept = {k: v for k, v in os.environ.items() if not k.startswith("SLABNODE")}
 
-    def told(**environment):
-        done = subprocess.run(["/bin/echo"], env={**kept, "LD_PRELOAD": library, **environment},
+    def told(*program, **environment):
+        done = subprocess.run(program or ["/bin/echo"], env={**kept, "LD_PRELOAD": library, **environment},
                               capture_output=True, text=True, timeout=30, check=False)
         if done.returncode != 0:
-            lines.append(f"/bin/echo ended with {done.returncode} under {environment}")
+            lines.append(f"{done.args[0]} ended with {done.returncode} under {environment}")
         return done.stderr
 
     lines = []
@@ -201,6 +201,20 @@ def bad_values():
                        (told(SLABNODE_TOPOLOGI="auto", SLABNODE_VERBOSE="1"), "SLABNODE_TOPOLOGI: no such")):
         if not text.startswith(f"slabnode: {what}") or text.count("\n") != 1:
             lines.append(f"instead of {what!r}: {text!r}")
+    for capacity, what in (("0:1G,,1:1G", "'' is not NODE:SIZE or SIZE"), (" ", "' ' is not NODE:SIZE or SIZE"),
+                           ("0:0,1:0", "'0:0,1:0' leaves no node with memory"),
+                           ("7:1G", "'7:1G' names no node of the topology"), ("0:5K", "'0:5K' is not a multiple of 4K"),
+                           ("9" * 99, f"'{'9' * 40}' is too large a size")):
+        text = told(**simulated, SLABNODE_NODE_CAPACITY=capacity)
+        if text != f"slabnode: SLABNODE_NODE_CAPACITY: {what}, using the topology's own sizes\n":
+            lines.append(f"of the capacity {capacity!r}: {text!r}")
+    # Paths of any length and any bytes: one line, with what is wrong at its end.
+    for path, shown in (("/no\nwhere\033[7m/x", "/no?where?[7m/x"), ("/nowhere/" + "x" * 900, "/nowhere/" + "x" * 291)):
+        for text, what in ((told(SLABNODE_STATS=f"json:{path}"), rf"SLABNODE_STATS: {re.escape(shown)} cannot be written: \w+"),
+                           (told("/bin/sleep", "1", SLABNODE_RUNDIR=path, SLABNODE_VERBOSE="1", SLABNODE_CONTROL="on"),
+                            rf"no control socket: {re.escape(shown)}: cannot be made: \w+")):
+            if not re.fullmatch(rf"slabnode: {what}\n", text):
+                lines.append(f"of the path {path!r}: {text!r}")
     if told(SLABNODE_TOPOLOGI="auto"):
         lines.append("a variable of somebody else's is complained about")
     check(lines)
