@@ -29,6 +29,8 @@ struct slot {
 
 static struct slot slots[SN_MAX_THREADS];
 
+extern const unsigned int __rseq_size __attribute__((weak));
+
 int64_t sn_now_ms(void)
 {
 	struct timespec now;
@@ -91,6 +93,20 @@ static int create(struct slot *slot, size_t stack_size)
 	return -error;
 }
 
+/*
+ * libc ends the program when a new thread cannot be registered for restartable sequences as its
+ * maker is, and a filter that nobody told us of may have come meanwhile.  Flags that no kernel
+ * knows are refused with EINVAL, before anything is done.
+ */
+static bool can_be_registered(void)
+{
+#ifdef SYS_rseq
+	if (&__rseq_size != NULL && __rseq_size > 0)
+		return syscall(SYS_rseq, NULL, 0, ~0, 0) == -1 && errno == EINVAL;
+#endif
+	return true;
+}
+
 int sn_thread_start(const char *name, void (*run)(void *arg), void *arg, size_t stack_size)
 {
 	struct slot *slot = take_slot();
@@ -108,7 +124,7 @@ int sn_thread_start(const char *name, void (*run)(void *arg), void *arg, size_t 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	sn_internal_enter();
-	error = create(slot, stack_size);
+	error = can_be_registered() ? create(slot, stack_size) : -EPERM;
 	sn_internal_leave();
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (error)

@@ -172,6 +172,42 @@ static void by_seccomp(void)
 	imprison_all(BY_SYSCALL, least, ARRAY_SIZE(least));
 }
 
+/*
+ * Nobody told the library, and libc ends a program whose new threads cannot be registered as its
+ * first one is. The program starts none, and allocates enough for one of the library's.
+ */
+static void no_sequences_later(void)
+{
+	static const int calls[] = {SYS_mmap,
+				    SYS_munmap,
+				    SYS_mprotect,
+				    SYS_mremap,
+				    SYS_madvise,
+				    SYS_futex,
+				    SYS_write,
+				    SYS_exit,
+				    SYS_exit_group,
+				    SYS_clone3,
+				    SYS_clone,
+				    SYS_getpid,
+				    SYS_gettid,
+				    SYS_membarrier,
+				    SYS_rt_sigprocmask,
+				    SYS_rt_sigaction,
+				    SYS_set_robust_list,
+				    SYS_clock_nanosleep};
+	static void *p[40];
+
+	confine(BY_INSTRUCTION, calls, ARRAY_SIZE(calls), SECCOMP_RET_ERRNO | EPERM);
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		CHECK(p[i] = calloc(1, MIB));
+	sleep_ms(300); /* for such a thread to begin */
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		free(p[i]);
+	work(19, 300);
+	_exit(0);
+}
+
 /* Nobody told the library: it empties other CPUs' arrays by membarrier when memory is short. */
 static void by_instruction_row(void)
 {
@@ -390,6 +426,7 @@ static const struct row rows[] = {
 	{"by-prctl", by_prctl},
 	{"by-seccomp", by_seccomp},
 	{"by-instruction", by_instruction_row},
+	{"no-sequences-later", no_sequences_later},
 	{"at-once", at_once},
 	{"threads-later", threads_later},
 	{"threads-leave", threads_leave},
