@@ -55,9 +55,15 @@ void sn_tell_end(const struct sn_tell *tell)
 
 static void make_line(char *line, size_t size)
 {
-	for (size_t i = 0; i < size - 1; i++)
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-			line[i] = '?';
+	for (size_t i = 0; i < size - 1; i++) {
+		unsigned char *at = (unsigned char *)line + i;
+
+		/* The C1 controls, in UTF-8 the two bytes c2 80 to c2 9f. */
+		if (at[0] < ' ' || at[0] == 0x7f)
+			at[0] = '?';
+		else if (at[0] == 0xc2 && i + 1 < size - 1 && at[1] >= 0x80 && at[1] <= 0x9f)
+			at[0] = at[1] = '?';
+	}
 	line[size - 1] = '\n';
 }
 

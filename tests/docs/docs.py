@@ -192,8 +192,8 @@ def bad_values():
                   "SLABNODE_RUNDIR": "the usual directory"}.get(name, re.escape(default))
         if not re.fullmatch(rf"slabnode: {name}: [^\n]*, using {wanted}\n", text):
             lines.append(f"{name}: a bad value gives {text!r}")
-        text = told(**{**simulated, name: "no\nsuch\033[7mvalue"})
-        if not re.fullmatch(rf"slabnode: {name}: [^\n\033]*no\?such\?\[7mvalue[^\n\033]*, using {wanted}\n", text):
+        text = told(**{**simulated, name: "no\nsuch\033[7m\u009bvalué"})
+        if not re.fullmatch(rf"slabnode: {name}: [^\n\033]*no\?such\?\[7m\?\?valué[^\n\033]*, using {wanted}\n", text):
             lines.append(f"{name}: control characters give {text!r}")
     for text, what in ((told(SLABNODE_STATS="json:/nowhere/x"), "SLABNODE_STATS: /nowhere/x cannot be written: ENOENT"),
                        (told(SLABNODE_STATS="json:/dev/full"), "SLABNODE_STATS: /dev/full cannot be written: ENOSPC"),

@@ -35,6 +35,19 @@ class ExitCodes(MockCase):
                 done = self.expect(1, "-p", pid, *words)
                 self.assertEqual(done.stdout, "")
                 self.assertNotEqual(done.stderr, "")
+        for odd, shown in (("a\nb\033[7m\u009bé", "a?b?[7m??é"),
+                           ("é" * 40000, "é...é")):
+            for words, end in (([odd], "'hotplugctl help' lists them\n"),
+                               (["offline", odd], "write a number, or a list such as 1,3-4\n"),
+                               (["status", odd], "see 'hotplugctl help status'\n"),
+                               (["-o", odd, "status"], "FALLBACK\n"),
+                               (["events", "--since", odd], "'\n")):
+                with self.subTest(words=[w[:20] for w in words]):
+                    said = self.expect(1, "-p", pid, *words).stderr
+                    self.assertIn(shown, said)
+                    self.assertTrue(said.endswith(end), said)
+                    self.assertLess(len(said.encode()), 1024)
+                    self.assertEqual(said.count("\n"), 1)
         done = self.expect(1, "-p", pid, "offline", "1", "--", "chmem", "-d", "1")
         self.assertIn("'chmem' behind '--'", done.stderr)
         self.assertIn("--kernel", done.stderr)

@@ -84,6 +84,31 @@ char *clean_text(char *text)
 	return text;
 }
 
+/* Of a message; what is wrong stands at its end. */
+#define LONGEST 1000
+#define LAST	200
+
+/* Where the character begins that `at` lies in. */
+static size_t character_start(const char *text, size_t at)
+{
+	while (at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80)
+		at--;
+	return at;
+}
+
+/* A word of the command line can be as long as one likes. */
+static void shorten(char *text)
+{
+	size_t length = strlen(text), end, rest;
+
+	if (length <= LONGEST)
+		return;
+	end = character_start(text, LONGEST - LAST - 3);
+	rest = character_start(text, length - LAST);
+	memcpy(text + end, "...", 3);
+	memmove(text + end + 3, text + rest, length - rest + 1);
+}
+
 void complain(const char *format, ...)
 {
 	va_list arguments;
@@ -92,7 +117,8 @@ void complain(const char *format, ...)
 	fflush(stdout);
 	va_start(arguments, format);
 	if (vasprintf(&text, format, arguments) >= 0) {
-		fprintf(stderr, "hotplugctl: %s\n", text);
+		shorten(text);
+		fprintf(stderr, "hotplugctl: %s\n", clean_text(text));
 		free(text);
 	}
 	va_end(arguments);
