@@ -26,24 +26,29 @@ void sn_tell_begin(struct sn_tell *tell)
 	for (size_t i = 0; i < SN_ARRAY_SIZE(raised); i++)
 		sigaddset(&off, raised[i]);
 	pthread_sigmask(SIG_BLOCK, &off, &tell->mask);
-	sigpending(&tell->pending);
+	sigemptyset(&tell->pending);
+	/* Only what the program blocks can be pending: else one call less that a filter may mind.
+	 */
+	for (size_t i = 0; i < SN_ARRAY_SIZE(raised); i++)
+		if (sigismember(&tell->mask, raised[i])) {
+			sigpending(&tell->pending);
+			break;
+		}
 	errno = saved;
 }
 
 /* What was pending before is the program's, and stays. */
-void sn_tell_end(const struct sn_tell *tell)
+void sn_tell_end(const struct sn_tell *tell, bool unheard)
 {
 	static const struct timespec at_once;
 	int saved = errno;
-	sigset_t pending;
 
 	if (tell->bare)
 		return;
-	sigpending(&pending);
-	for (size_t i = 0; i < SN_ARRAY_SIZE(raised); i++) {
+	for (size_t i = 0; i < SN_ARRAY_SIZE(raised) && unheard; i++) {
 		sigset_t one;
 
-		if (!sigismember(&pending, raised[i]) || sigismember(&tell->pending, raised[i]))
+		if (sigismember(&tell->pending, raised[i]))
 			continue;
 		sigemptyset(&one);
 		sigaddset(&one, raised[i]);
@@ -75,6 +80,6 @@ bool sn_tell(int descriptor, char *line, size_t size)
 	make_line(line, size);
 	sn_tell_begin(&tell);
 	told = write(descriptor, line, size) >= 0;
-	sn_tell_end(&tell);
+	sn_tell_end(&tell, !told);
 	return told;
 }

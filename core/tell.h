@@ -19,7 +19,8 @@ struct sn_tell {
 
 /* Between these writes only fail.  errno stays what it is. */
 void sn_tell_begin(struct sn_tell *tell);
-void sn_tell_end(const struct sn_tell *tell);
+/* `unheard`: one of them failed, or may have. */
+void sn_tell_end(const struct sn_tell *tell, bool unheard);
 
 /*
  * One write of one line, whatever a variable or a path in it holds: the last byte becomes its end,

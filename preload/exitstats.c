@@ -138,6 +138,6 @@ void sn_exit_stats(void)
 		print_tables(stderr_copy);
 	else
 		write_json(sn_options.stats + 5);
-	sn_tell_end(&tell);
+	sn_tell_end(&tell, true);
 	sn_internal_leave();
 }
