@@ -105,10 +105,8 @@ static void count_placement(unsigned int home, unsigned int from, unsigned int n
 /* The nearest other node that has something: one object, since no table here takes more. */
 static unsigned int refill_fallback(unsigned int home, unsigned int cache, void **objects)
 {
-	const uint8_t *order = sn_nodes[home]->fallback;
-
-	for (; *order != 0; order++)
-		if (sn_cache_refill(sn_nodes[*order], cache, objects, 1, false) == 1)
+	for_each_in_order(node, sn_nodes[home]->fallback)
+		if (sn_cache_refill(sn_nodes[node], cache, objects, 1, false) == 1)
 			return 1;
 	return 0;
 }
@@ -269,15 +267,26 @@ SN_NOINLINE void *sn_malloc_beyond(size_t size)
 	return sn_alloc_large(size, SN_PAGE_SIZE, false);
 }
 
+static void *large_once(unsigned int home, size_t size, size_t align, bool zero)
+{
+	void *p = sn_large_alloc(sn_nodes[home], size, align, zero);
+
+	if (p != NULL)
+		return p;
+	for_each_in_order(node, sn_nodes[home]->fallback) {
+		p = sn_large_alloc(sn_nodes[node], size, align, zero);
+		if (p != NULL)
+			return p;
+	}
+	return NULL;
+}
+
 static void *large_any(unsigned int home, size_t size, size_t align, bool zero)
 {
 	for (bool reclaimed = false;;) {
 		uint32_t seq = sn_node_usable_seq();
-		const uint8_t *order = sn_nodes[home]->fallback;
-		void *p = sn_large_alloc(sn_nodes[home], size, align, zero);
+		void *p = large_once(home, size, align, zero);
 
-		for (; p == NULL && *order != 0; order++)
-			p = sn_large_alloc(sn_nodes[*order], size, align, zero);
 		if (p != NULL)
 			return p;
 		if (sn_node_usable_seq() != seq)

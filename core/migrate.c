@@ -49,13 +49,13 @@ void sn_migrate_await_batches(struct sn_node *node)
  * SN_NODE_NONE: none. */
 static unsigned int choose_target(const struct sn_migration *m, size_t bytes)
 {
-	for (const uint8_t *order = m->order; *order != 0; order++) {
-		if (!sn_mask_has(&m->to, *order) || sn_mask_has(&m->full, *order))
+	for_each_in_order(target, m->order) {
+		if (!sn_mask_has(&m->to, target) || sn_mask_has(&m->full, target))
 			continue;
-		if (sn_placement->room != NULL && sn_placement->room(*order) < bytes)
+		if (sn_placement->room != NULL && sn_placement->room(target) < bytes)
 			continue;
-		if (begin_batch(sn_nodes[*order]))
-			return *order;
+		if (begin_batch(sn_nodes[target]))
+			return target;
 	}
 	return SN_NODE_NONE;
 }

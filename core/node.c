@@ -7,7 +7,7 @@
 #include "meta.h"
 
 struct sn_node *sn_nodes[SN_MAX_NODES + 1];
-unsigned int sn_node_end = SN_NODE_INTERNAL;
+_Atomic unsigned int sn_node_end = SN_NODE_INTERNAL;
 _Atomic uint8_t sn_standin[256];
 struct sn_lock sn_lifecycle_lock;
 _Atomic uint32_t sn_usable_seq;
@@ -62,7 +62,7 @@ int sn_node_add(int os_number, bool has_memory, bool allowed)
 	node->allowed = allowed;
 	node->distance[index] = 10;
 	sn_nodes[index] = node;
-	__atomic_store_n(&sn_node_end, index + 1, __ATOMIC_RELEASE);
+	atomic_store(&sn_node_end, index + 1);
 	return (int)index;
 }
 
@@ -90,6 +90,8 @@ static unsigned int fallback_order(unsigned int index, const uint8_t *distance, 
 /*
  * The order is walked without a lock while a node joins it.  Written from its end, with all others
  * in the order in which they were, a walk may meet a node twice and misses none that was there.
+ * Released and acquired one by one: so it is seen on every processor, and whoever finds the
+ * newcomer's index finds the node.
  */
 void sn_node_set_distances(unsigned int index, const uint8_t *distance)
 {
@@ -101,7 +103,7 @@ void sn_node_set_distances(unsigned int index, const uint8_t *distance)
 		__atomic_store_n(&node->distance[i], distance[i], __ATOMIC_RELAXED);
 	order[count] = 0;
 	for (unsigned int i = count + 1; i-- > 0;)
-		__atomic_store_n(&node->fallback[i], order[i], __ATOMIC_RELAXED);
+		__atomic_store_n(&node->fallback[i], order[i], __ATOMIC_RELEASE);
 }
 
 void sn_node_update_usable(struct sn_node *node)
@@ -138,9 +140,9 @@ unsigned int sn_node_target(unsigned int home)
 		return SN_NODE_NONE;
 	if (sn_likely(sn_node_usable(node)))
 		return home;
-	for (const uint8_t *order = node->fallback; *order != 0; order++)
-		if (sn_node_usable(sn_nodes[*order]))
-			return *order;
+	for_each_in_order(other, node->fallback)
+		if (sn_node_usable(sn_nodes[other]))
+			return other;
 	return SN_NODE_NONE;
 }
 

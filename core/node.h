@@ -123,14 +123,19 @@ struct sn_node {
 };
 
 extern struct sn_node *sn_nodes[SN_MAX_NODES + 1];
-/* One past the highest index in use; grows when the system gets a node, under sn_lifecycle_lock. */
-extern unsigned int sn_node_end;
+/* One past the highest index in use; grows when the system gets a node, under sn_lifecycle_lock.
+ * Atomic, for those who walk without it: below what they read each node is complete. */
+extern _Atomic unsigned int sn_node_end;
 extern _Atomic uint8_t sn_standin[256] SN_HIDDEN;
 /* Changes with every change of a `usable`.  Whoever found no node to allocate from looks again
  * when it has changed meanwhile: nodes come and go while one is looked at after the other. */
 extern _Atomic uint32_t sn_usable_seq;
 
 #define for_each_node(n) for (unsigned int n = SN_FIRST_NODE; n < sn_node_end; n++)
+/* A list of indexes that ends with 0, which may be changing: see sn_node_set_distances(). */
+#define for_each_in_order(n, order)                                                                \
+	for (unsigned int n##_at = 0, n;                                                           \
+	     (n = __atomic_load_n(&(order)[n##_at], __ATOMIC_ACQUIRE)) != 0; n##_at++)
 
 static inline enum sn_node_state sn_node_state(const struct sn_node *node)
 {

@@ -37,17 +37,17 @@ static bool plan_targets(struct sn_plan *plan)
 	const struct sn_node *node = sn_nodes[plan->node];
 	uint64_t room = 0;
 
-	for (const uint8_t *order = node->fallback; *order != 0; order++) {
+	for_each_in_order(other, node->fallback) {
 		size_t free = SIZE_MAX;
 		uint64_t cached = 0;
 
-		if (!sn_node_usable(sn_nodes[*order]))
+		if (!sn_node_usable(sn_nodes[other]))
 			continue;
 		if (sn_placement->room != NULL)
-			free = sn_placement->room(*order);
+			free = sn_placement->room(other);
 		if (free != SIZE_MAX)
-			cached = reclaimable(*order);
-		plan->target[plan->nr_targets].node = *order;
+			cached = reclaimable(other);
+		plan->target[plan->nr_targets].node = other;
 		plan->target[plan->nr_targets].reclaimable_bytes = cached;
 		plan->target[plan->nr_targets++].free_bytes = free == SIZE_MAX ? UINT64_MAX : free;
 		if (free == SIZE_MAX || __builtin_add_overflow(room, free + cached, &room))

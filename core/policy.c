@@ -125,9 +125,9 @@ static void evict_progress(void *arg, uint64_t done, uint64_t total)
 /* The nearest node that objects may move to. */
 static unsigned int nearest_target(const struct sn_migration *m)
 {
-	for (const uint8_t *order = m->order; *order != 0; order++)
-		if (sn_mask_has(&m->to, *order))
-			return *order;
+	for_each_in_order(node, m->order)
+		if (sn_mask_has(&m->to, node))
+			return node;
 	return SN_NODE_NONE;
 }
 

@@ -207,8 +207,8 @@ unsigned int sn_fallback(unsigned int index, unsigned int *order, unsigned int m
 {
 	unsigned int n = 0;
 
-	for (const uint8_t *next = sn_nodes[index]->fallback; *next != 0 && n < max; next++)
-		if (sn_node_usable(sn_nodes[*next]))
-			order[n++] = *next;
+	for_each_in_order(next, sn_nodes[index]->fallback)
+		if (n < max && sn_node_usable(sn_nodes[next]))
+			order[n++] = next;
 	return n;
 }

@@ -116,12 +116,12 @@ static void take_in(struct sn_topology *topology, unsigned int os_node,
 		return;
 	topology->nr_nodes = nr + 1;
 	add_distances(topology);
-	__atomic_store_n(&numa_state.nr_nodes, nr + 1, __ATOMIC_RELEASE);
+	atomic_store(&numa_state.nr_nodes, nr + 1);
 	if (add(topology) == 0) {
 		__atomic_store_n(&numa_state.index_of[os_node], (uint8_t)index, __ATOMIC_RELEASE);
 	} else {
 		topology->nr_nodes = nr;
-		__atomic_store_n(&numa_state.nr_nodes, nr, __ATOMIC_RELEASE);
+		atomic_store(&numa_state.nr_nodes, nr);
 	}
 }
 

@@ -43,7 +43,8 @@ struct numa_policy {
 /* Written by discover(); numa_look() adds nodes, and fills in what is known of each before nr_nodes
  * and index_of name it. */
 struct numa_state {
-	unsigned int first_index, nr_nodes;
+	unsigned int first_index;
+	_Atomic unsigned int nr_nodes;
 	int os_number[SN_MAX_NODES + 1];     /* by node index */
 	size_t size[SN_MAX_NODES + 1];	     /* bytes, by node index */
 	bool has_memory[SN_MAX_NODES + 1];   /* by node index */
