@@ -37,10 +37,23 @@ int sn_rseq_cpu(void);
  * and ends from here on, both by cache. */
 #define SN_RSEQ_ENDS 2048
 
-#if defined(__x86_64__) && !defined(SLABNODE_LOCKED_ONLY)
+/* What the kernel is told of the sequence [1, 2) with the abort 4: label 3. */
+#define RSEQ_DESCRIPTOR                                                                            \
+	".pushsection __rseq_cs, \"aw\"\n"                                                         \
+	".balign 32\n"                                                                             \
+	"3:\n"                                                                                     \
+	".long 0, 0\n"                                                                             \
+	".quad 1f, 2f - 1f, 4f\n"                                                                  \
+	".popsection\n"                                                                            \
+	".pushsection __rseq_cs_ptr_array, \"aw\"\n"                                               \
+	".quad 3b\n"                                                                               \
+	".popsection\n"
+
 #define SLABNODE_RSEQ_INSIDE
+#if defined(__x86_64__) && !defined(SLABNODE_LOCKED_ONLY)
 #include "arch/x86_64/rseq.h"
-#undef SLABNODE_RSEQ_INSIDE
+#elif defined(__aarch64__) && !defined(SLABNODE_LOCKED_ONLY)
+#include "arch/aarch64/rseq.h"
 #else
 /* No sequences on this architecture: sn_rseq_enabled stays false and nobody calls these. */
 #define SN_HAVE_RSEQ 0
@@ -74,5 +87,7 @@ SN_INLINE bool sn_rseq_install(void *const *words, size_t cache, const void *wan
 	return false;
 }
 #endif
+#undef SLABNODE_RSEQ_INSIDE
+#undef RSEQ_DESCRIPTOR
 
 #endif

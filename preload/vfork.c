@@ -13,8 +13,6 @@
  */
 #include "internal.h"
 
-#if defined(__x86_64__)
-
 /* The parent goes on, or there was no child. */
 SN_HIDDEN __attribute__((used)) long sn_vfork_return(long result);
 
@@ -28,37 +26,60 @@ long sn_vfork_return(long result)
 	return result;
 }
 
+#if defined(__x86_64__)
+#define VFORK                                                                                      \
+	"endbr64\n"                                                                                \
+	"subq $8, %rsp\n" /* calls want the stack aligned */                                       \
+	".cfi_adjust_cfa_offset 8\n"                                                               \
+	"call sn_internal_enter\n"                                                                 \
+	"addq $8, %rsp\n"                                                                          \
+	".cfi_adjust_cfa_offset -8\n"                                                              \
+	"popq %rdi\n"                                                                              \
+	".cfi_adjust_cfa_offset -8\n"                                                              \
+	".cfi_register %rip, %rdi\n"                                                               \
+	"movl $58, %eax\n" /* SYS_vfork */                                                         \
+	"syscall\n"                                                                                \
+	"pushq %rdi\n"                                                                             \
+	".cfi_adjust_cfa_offset 8\n"                                                               \
+	".cfi_rel_offset %rip, 0\n"                                                                \
+	"testq %rax, %rax\n"                                                                       \
+	"jz 1f\n"                                                                                  \
+	"movq %rax, %rdi\n"                                                                        \
+	"jmp sn_vfork_return\n"                                                                    \
+	"1:\n"                                                                                     \
+	"ret\n"
+#elif defined(__aarch64__)
+#define VFORK                                                                                      \
+	"stp x29, x30, [sp, #-16]!\n"                                                              \
+	".cfi_def_cfa_offset 16\n"                                                                 \
+	".cfi_offset x29, -16\n"                                                                   \
+	".cfi_offset x30, -8\n"                                                                    \
+	"bl sn_internal_enter\n"                                                                   \
+	"ldp x29, x30, [sp], #16\n"                                                                \
+	".cfi_restore x29\n"                                                                       \
+	".cfi_restore x30\n"                                                                       \
+	".cfi_def_cfa_offset 0\n"                                                                  \
+	"mov x0, #0x4111\n" /* CLONE_VM, CLONE_VFORK, SIGCHLD */                                   \
+	"mov x1, #0\n"	    /* on the same stack */                                                \
+	"mov x8, #220\n"    /* SYS_clone */                                                        \
+	"svc #0\n"                                                                                 \
+	"cbz x0, 1f\n"                                                                             \
+	"b sn_vfork_return\n"                                                                      \
+	"1:\n"                                                                                     \
+	"ret\n"
+#else
+#error "vfork() is not written for this architecture"
+#endif
+
 __asm__(".pushsection .text\n"
 	".globl vfork\n"
-	".type vfork, @function\n"
+	".type vfork, %function\n"
 	".globl __vfork\n"
-	".type __vfork, @function\n"
+	".type __vfork, %function\n"
+	".balign 4\n"
 	"vfork:\n"
 	"__vfork:\n"
-	".cfi_startproc\n"
-	"endbr64\n"
-	"subq $8, %rsp\n" /* calls want the stack aligned */
-	".cfi_adjust_cfa_offset 8\n"
-	"call sn_internal_enter\n"
-	"addq $8, %rsp\n"
-	".cfi_adjust_cfa_offset -8\n"
-	"popq %rdi\n"
-	".cfi_adjust_cfa_offset -8\n"
-	".cfi_register %rip, %rdi\n"
-	"movl $58, %eax\n" /* SYS_vfork */
-	"syscall\n"
-	"pushq %rdi\n"
-	".cfi_adjust_cfa_offset 8\n"
-	".cfi_rel_offset %rip, 0\n"
-	"testq %rax, %rax\n"
-	"jz 1f\n"
-	"movq %rax, %rdi\n"
-	"jmp sn_vfork_return\n"
-	"1:\n"
-	"ret\n"
-	".cfi_endproc\n"
+	".cfi_startproc\n" VFORK ".cfi_endproc\n"
 	".size vfork, .-vfork\n"
 	".size __vfork, .-__vfork\n"
 	".popsection\n");
-
-#endif

@@ -13,7 +13,9 @@ import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SIGNATURE = 0x53053053
+# Of each architecture that has sequences: what stands before an abort, and who disassembles.
+SIGNATURE = {"X86-64": 0x53053053, "AArch64": 0xd428bc00}
+OBJDUMP = {"X86-64": "objdump", "AArch64": "aarch64-linux-gnu-objdump"}
 
 
 def readelf(*args):
@@ -38,19 +40,19 @@ def dynamic_symbols(lib):
 
 
 def machine(lib):
-    return re.search(r"Machine:\s+(.*)", readelf("-h", lib)).group(1)
+    """The last word of what readelf calls it: X86-64, AArch64."""
+    return re.search(r"Machine:.*?(\S+)\n", readelf("-h", lib)).group(1)
 
 
-def intended(lib):
-    """Names, and prefixes; a word behind a name is the machine that alone has it."""
+def intended():
+    """Names, and prefixes."""
     names, prefixes = set(), []
-    here = machine(lib)
     with open(os.path.join(HERE, "symbols.txt"), encoding="utf-8") as f:
         for line in f:
-            name, _, only = line.split("#")[0].strip().partition(" ")
+            name = line.split("#")[0].strip()
             if name.endswith("*"):
                 prefixes.append(name[:-1])
-            elif name and only.strip() in here:
+            elif name:
                 names.add(name)
     return names, prefixes
 
@@ -61,7 +63,7 @@ def fail(message):
 
 
 def exported(lib):
-    names, prefixes = intended(lib)
+    names, prefixes = intended()
     have = {n for n, defined, _ in dynamic_symbols(lib) if defined}
     missing = sorted(names - have)
     extra = sorted(n for n in have - names if not n.startswith(tuple(prefixes)))
@@ -221,19 +223,19 @@ def rseq(lib):
     """Each sequence is what the kernel accepts, and its abort is where the kernel will jump."""
     found = sequences(lib)
     if not found:
-        if "X86-64" in machine(lib):
+        if machine(lib) in SIGNATURE:
             fail("no section __rseq_cs, though the architecture has sequences")
         print("skip: no restartable sequences on this architecture")
         sys.exit(77)
     text_start, _, text_size = sections(lib)[".text"]
-    image = Image(lib)
+    image, signature = Image(lib), SIGNATURE[machine(lib)]
     for start, end, abort in found:
         where = f"sequence {start:#x}-{end:#x}, abort {abort:#x}"
         if not text_start <= start < end <= text_start + text_size:
             fail(f"{where}: not inside .text")
         if start <= abort < end:
             fail(f"{where}: the abort lies inside")
-        if struct.unpack("<I", image.read(abort - 4, 4))[0] != SIGNATURE:
+        if struct.unpack("<I", image.read(abort - 4, 4))[0] != signature:
             fail(f"{where}: no signature before the abort")
     print(f"{len(found)} sequences")
 
@@ -244,8 +246,9 @@ def rseq_calls(lib):
     if not found:
         print("skip: no restartable sequences on this architecture")
         sys.exit(77)
+    objdump = OBJDUMP[machine(lib)]
     for start, end, _ in sorted(set(found)):
-        out = subprocess.run(["objdump", "-d", "--no-show-raw-insn", f"--start-address={start}",
+        out = subprocess.run([objdump, "-d", "--no-show-raw-insn", f"--start-address={start}",
                               f"--stop-address={end}", lib], check=True, capture_output=True,
                              text=True).stdout
         body = re.findall(r"^\s*([0-9a-f]+):\s+(.*)$", out, re.M)

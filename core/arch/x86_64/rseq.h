@@ -15,15 +15,7 @@
 #endif
 
 #define RSEQ_BEGIN                                                                                 \
-	".pushsection __rseq_cs, \"aw\"\n"                                                         \
-	".balign 32\n"                                                                             \
-	"3:\n"                                                                                     \
-	".long 0, 0\n"                                                                             \
-	".quad 1f, 2f - 1f, 4f\n"                                                                  \
-	".popsection\n"                                                                            \
-	".pushsection __rseq_cs_ptr_array, \"aw\"\n"                                               \
-	".quad 3b\n"                                                                               \
-	".popsection\n"                                                                            \
+	RSEQ_DESCRIPTOR                                                                            \
 	"leaq 3b(%%rip), %[t]\n"                                                                   \
 	"movq %[t], %%fs:8(%[rseq])\n"                                                             \
 	"1:\n"                                                                                     \
