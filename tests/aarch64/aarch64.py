@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 """The library for 64-bit ARM: cross-compiled, and run by an emulator: aarch64.py ROW | --list
 
-    unit     unit tests of core/, a part (in the locked path: there are no sequences for ARM)
+    unit     unit tests of core/, a part, locked: the emulator of programs has no restartable sequences
     all      everything is compiled; all unit tests
     symbols  the library as tests/preload/symbols.py sees it from outside
     preload  programs of tests/preload under the library, on one node and on four simulated ones
+    system   a guest machine, in which sequences are real (system.py): unit tests, programs, races
 
 The compiler and its libc are Debian's cross packages. The other libraries (cmocka, numa, hwloc,
-jansson) are ARM packages, downloaded into the build directory and unpacked there, never installed.
+jansson) and busybox are ARM packages, downloaded into the build directory and unpacked there, never
+installed.
 Each test is a line of the output, as the harness reads it: `test NAME ok|fail SECONDS TEXT`.
 """
 
@@ -20,6 +22,8 @@ import sys
 import time
 import tomllib
 
+import system
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(SOURCE, "build-check-aarch64")
@@ -27,7 +31,7 @@ SYSROOT = os.path.join(BUILD, "sysroot")
 LIBRARIES = os.path.join(SYSROOT, "usr/lib/aarch64-linux-gnu")
 LIBC = "/usr/aarch64-linux-gnu"
 PACKAGES = ["libcmocka0", "libcmocka-dev", "libnuma1", "libnuma-dev", "libhwloc15", "libhwloc-dev",
-            "libudev1", "libjansson4", "libjansson-dev"]
+            "libudev1", "libjansson4", "libjansson-dev", "busybox-static"]
 TOOLS = ["aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++", "qemu-aarch64"]
 EMULATOR = ["qemu-aarch64", "-L", LIBC, "-E", f"LD_LIBRARY_PATH={LIBRARIES}"]
 PATIENCE = 1800
@@ -92,16 +96,28 @@ def step(argv, **more):
         raise Broken(f"{' '.join(argv[:3])}: status {done.returncode}\n{done.stdout[-6000:]}")
 
 
+def apt_environment():
+    return dict(os.environ, APT_CONFIG=os.path.join(BUILD, "apt.conf"))
+
+
+def unpacked():
+    """The packages that stand in the sysroot."""
+    try:
+        with open(os.path.join(SYSROOT, "complete"), encoding="ascii") as f:
+            return f.read().split()
+    except FileNotFoundError:
+        return []
+
+
 def unpack_libraries():
     """True when the libraries stand in the sysroot."""
-    if os.path.exists(os.path.join(SYSROOT, "complete")):
+    if unpacked() == PACKAGES:
         return True
     for name in ("apt/lists/partial", "apt/archives/partial", "packages", "sysroot"):
         os.makedirs(os.path.join(BUILD, name), exist_ok=True)
-    config = os.path.join(BUILD, "apt.conf")
-    with open(config, "w", encoding="ascii") as f:
+    env = apt_environment()
+    with open(env["APT_CONFIG"], "w", encoding="ascii") as f:
         f.write(APT)
-    env = dict(os.environ, APT_CONFIG=config)
     packages = os.path.join(BUILD, "packages")
     try:
         step(["apt-get", "-qq", "update"], env=env)
@@ -111,8 +127,9 @@ def unpack_libraries():
     except (Broken, OSError) as e:
         print(e, file=sys.stderr)
         return False
-    with open(os.path.join(SYSROOT, "complete"), "w", encoding="ascii"):
-        return True
+    with open(os.path.join(SYSROOT, "complete"), "w", encoding="ascii") as f:
+        f.write(" ".join(PACKAGES))
+    return True
 
 
 def configure():
@@ -178,20 +195,20 @@ def symbols():
                 for row in rows.split()])
 
 
-def check_preload_list():
-    """Rows that tests/preload no longer has would be tested for nothing."""
-    with open(f"{SOURCE}/tests/preload/rows.toml", "rb") as f:
+def check_rows(suite, programs):
+    """Rows that a suite no longer has would be tested for nothing."""
+    with open(f"{SOURCE}/tests/{suite}/rows.toml", "rb") as f:
         groups = tomllib.load(f)["group"]
     known = {(group["run"][0].rsplit("/", 1)[-1], row if isinstance(row, str) else row["name"])
              for group in groups for row in group["rows"]}
-    for program, rows in PRELOAD.items():
+    for program, rows in programs.items():
         for row in rows:
             if (program, row) not in known:
-                raise Broken(f"tests/preload has no row {row} of {program}")
+                raise Broken(f"tests/{suite} has no row {row} of {program}")
 
 
 def preload():
-    check_preload_list()
+    check_rows("preload", PRELOAD)
     compile_targets([])
     fine = True
     for mode, topology in MODES.items():
@@ -207,8 +224,15 @@ def preload():
     return fine
 
 
-ROWS = {"unit": lambda: unit(UNIT_PART), "all": everything, "symbols": symbols,
-        "preload": preload}
+def guest():
+    check_rows("preload", system.PROGRAMS)
+    check_rows("races", system.RACES)
+    compile_targets(system.targets())
+    return system.run(BUILD, LIBC, LIBRARIES, f"{SYSROOT}/bin/busybox", apt_environment())
+
+
+ROWS = {"unit": lambda: unit(UNIT_PART), "all": everything, "symbols": symbols, "preload": preload,
+        "system": guest}
 
 
 def main():
@@ -230,6 +254,9 @@ def main():
         try:
             configure()
             return 0 if ROWS[sys.argv[1]]() else 1
+        except system.image.Unavailable as e:
+            print(f"skip: {e}")
+            return 77
         except Broken as e:
             print(e)
             return 1

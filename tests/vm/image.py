@@ -35,11 +35,13 @@ def run(*argv, **options):
 # --- the kernel ------------------------------------------------------------------------------------
 
 class Kernel:
-    """vmlinuz and modules of the package on which linux-image-cloud-amd64 depends."""
+    """vmlinuz and modules of the package on which linux-image-cloud-amd64 depends, or another; `env` for
+    the apt that has it."""
 
-    def __init__(self, cache):
+    def __init__(self, cache, meta_package=META_PACKAGE, env=None):
         os.makedirs(cache, exist_ok=True)
         self.root = os.path.join(cache, "kernel")
+        self.meta_package, self.env = meta_package, env
         if not self.image():
             self.fetch(cache)
         self.version = os.path.basename(self.image()).removeprefix("vmlinuz-")
@@ -52,11 +54,12 @@ class Kernel:
         fresh = self.root + ".new"
         shutil.rmtree(fresh, ignore_errors=True)
         try:
-            depends = run("apt-cache", "depends", META_PACKAGE).stdout
+            depends = run("apt-cache", "depends", self.meta_package, env=self.env).stdout
             name = re.search(r"Depends: (linux-image-\S+)", depends)
             if name is None:
-                raise Unavailable(f"apt knows no package {META_PACKAGE}")
-            run("apt-get", "-o", "APT::Sandbox::User=root", "download", name[1], cwd=cache)
+                raise Unavailable(f"apt knows no package {self.meta_package}")
+            run("apt-get", "-o", "APT::Sandbox::User=root", "download", name[1], cwd=cache,
+                env=self.env)
             package, = glob.glob(os.path.join(cache, name[1] + "_*.deb"))
             run("dpkg-deb", "-x", package, fresh)
             os.unlink(package)
