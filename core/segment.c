@@ -40,13 +40,13 @@ static bool in_window(uintptr_t base, uintptr_t end)
 	return inside;
 }
 
-static char *map_closed(void *at, size_t size, int flags)
+static char *map_closed(void *at, size_t size)
 {
 	char *p;
 
 	if (sn_fault(SN_FAULT_RESERVE) != 0)
 		return NULL;
-	p = mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+	p = mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -54,7 +54,7 @@ static char *map_closed(void *at, size_t size, int flags)
 static char *map_with_slack(size_t want)
 {
 	size_t size = want + SN_SEG_SIZE - SN_PAGE_SIZE;
-	char *p = map_closed(NULL, size, 0), *base;
+	char *p = map_closed(NULL, size), *base;
 
 	if (p == NULL)
 		return NULL;
@@ -69,9 +69,10 @@ static char *map_with_slack(size_t want)
 /* Just there, or NULL. */
 static char *map_closed_at(uintptr_t at, size_t want)
 {
-	char *p = map_closed((void *)at, want, MAP_FIXED_NOREPLACE);
+	char *p = map_closed((void *)at, want);
 
-	/* Kernels before 4.17 and emulators do not know the flag: to them the address is a wish. */
+	/* A wish, which is granted where there is room.  MAP_FIXED_NOREPLACE says no more, and is
+	 * unknown to kernels before 4.17 and to emulators. */
 	if (p != NULL && (uintptr_t)p != at) {
 		munmap(p, want);
 		p = NULL;
@@ -84,7 +85,7 @@ static char *map_closed_at(uintptr_t at, size_t want)
  * upwards. */
 static char *map_without_slack(size_t want)
 {
-	char *p = map_closed(NULL, want, 0), *base = NULL;
+	char *p = map_closed(NULL, want), *base = NULL;
 	uintptr_t at;
 
 	if (p == NULL)
@@ -92,9 +93,27 @@ static char *map_without_slack(size_t want)
 	munmap(p, want);
 	at = (uintptr_t)p & ~(SN_SEG_SIZE - 1);
 	for (uintptr_t away = 0; away < 8 && base == NULL; away++) {
-		base = map_closed_at(at - (away << SN_SEG_SHIFT), want);
+		base = map_closed_at(at + ((away + 1) << SN_SEG_SHIFT), want);
 		if (base == NULL)
-			base = map_closed_at(at + ((away + 1) << SN_SEG_SHIFT), want);
+			base = map_closed_at(at - (away << SN_SEG_SHIFT), want);
+	}
+	return base;
+}
+
+/* Where the newest range ends. */
+static _Atomic uintptr_t newest_end;
+
+/* The window is large enough for what a kernel does.  Emulators go far away when the place that
+ * they began at is taken: so places are asked for behind the newest range, each time twice as far.
+ */
+static char *map_in_window(size_t want)
+{
+	uintptr_t from = atomic_load_explicit(&newest_end, memory_order_relaxed), at = from;
+	char *base = NULL;
+
+	for (size_t away = SN_SEG_SIZE; base == NULL && in_window(at, at + want); away *= 2) {
+		base = map_closed_at(at, want);
+		at = from + away;
 	}
 	return base;
 }
@@ -110,8 +129,10 @@ static char *reserve(size_t nr)
 		base = map_without_slack(want);
 	if (base != NULL && !in_window((uintptr_t)base, (uintptr_t)base + want)) {
 		munmap(base, want);
-		base = NULL;
+		base = map_in_window(want);
 	}
+	if (base != NULL)
+		atomic_store_explicit(&newest_end, (uintptr_t)base + want, memory_order_relaxed);
 	/* Touching one page of a huge page would make two MiB resident. */
 	if (base != NULL)
 		madvise(base, want, MADV_NOHUGEPAGE);

@@ -77,12 +77,13 @@ PRELOAD = {
     "fork": ["threads", "nested", "atfork"],
     "caches": ["life", "constructor", "refused", "threads"],
 }
-# What the emulator of programs does not bear (7.2), with any malloc but the last.
+# What the emulator of programs does not bear (7.2): the first two with any malloc.  Rows of the guest.
 KEEPS = "the emulator keeps a quarter of a megabyte for each thread that ended"
 FORKS = "a child of a program with threads dies in the emulator"
+MOVED = "the emulator forgets the source of MREMAP_DONTUNMAP: faults, and keeps what is discarded there"
 CANNOT = {("cxx", "thread-local"): KEEPS, ("threads", "free-only"): KEEPS, ("threads", "churn"): KEEPS,
           ("fork", "threads"): FORKS, ("fork", "atfork"): FORKS,
-          ("api", "realloc-large"): "the emulator takes the source of MREMAP_DONTUNMAP for unmapped"}
+          ("api", "realloc-large"): MOVED, ("unit", "fault"): MOVED}
 MODES = {"one": "synthetic:node:1 core:2 pu:1", "sim4": "synthetic:node:4 core:2 pu:1"}
 
 
@@ -152,6 +153,13 @@ def emulate(name, argv, env=None):
     return report(name, EMULATOR + settings + argv)
 
 
+def emulate_unless_it_cannot(program, row, name, argv, env=None):
+    if (program, row) not in CANNOT:
+        return emulate(name, argv, env)
+    print(f"test {name} skip 0 {CANNOT[program, row]}")
+    return True
+
+
 def report(name, argv):
     """Runs a program and reports it as a test; whether it did what it must."""
     begin = time.monotonic()
@@ -174,7 +182,8 @@ def report(name, argv):
 
 def unit(names):
     compile_targets([f"tests/unit/unit-{name}" for name in names])
-    return all([emulate(name, [f"{BUILD}/tests/unit/unit-{name}", "locked"]) for name in names])
+    return all([emulate_unless_it_cannot("unit", name, name,
+                                         [f"{BUILD}/tests/unit/unit-{name}", "locked"]) for name in names])
 
 
 def unit_names():
@@ -216,11 +225,9 @@ def preload():
                "SLABNODE_TOPOLOGY": topology, "SLABNODE_RUNDIR": os.environ["SLABNODE_RUNDIR"]}
         for program, rows in PRELOAD.items():
             for row in rows:
-                name = f"{program}-{row}-{mode}"
-                if (program, row) in CANNOT:
-                    print(f"test {name} skip 0 {CANNOT[program, row]}")
-                else:
-                    fine &= emulate(name, [f"{BUILD}/tests/preload/{program}", row], env)
+                fine &= emulate_unless_it_cannot(
+                    program, row, f"{program}-{row}-{mode}",
+                    [f"{BUILD}/tests/preload/{program}", row], env)
     return fine
 
 

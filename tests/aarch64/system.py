@@ -40,8 +40,9 @@ KERNEL_OPTIONS = "console=ttyAMA0 quiet panic=-1 mitigations=off nosoftlockup " 
 BUILT = ["preload/libslabnode.so.1.0.0", "preload/slabnode-numa.so", "hotplug-sim/slabnode-sim.so"]
 LIBC = ["ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6"]
 
-# Of core/, what threads do to each other; the rest is not about sequences.
-UNIT = ["stores", "races", "lifecycle", "movable", "movable_races", "notifier_forks"]
+# Of core/, what threads do to each other, and what the emulator of programs does not bear; the rest is
+# not about sequences.
+UNIT = ["stores", "races", "lifecycle", "movable", "movable_races", "notifier_forks", "fault"]
 # Rows of tests/preload and tests/races: threads that are preempted, moved, signalled, forked; and what
 # the emulator of programs does not bear.
 PROGRAMS = {

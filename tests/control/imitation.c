@@ -19,7 +19,7 @@
 static const int numbers[NODES] = {0, 1, 2, 5};
 static struct sn_node memory[NODES];
 struct sn_node *sn_nodes[SN_MAX_NODES + 1];
-unsigned int sn_node_end = SN_FIRST_NODE;
+_Atomic unsigned int sn_node_end = SN_FIRST_NODE;
 void (*sn_event_hook)(void);
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;

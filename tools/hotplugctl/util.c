@@ -105,8 +105,9 @@ static void shorten(char *text)
 		return;
 	end = character_start(text, LONGEST - LAST - 3);
 	rest = character_start(text, length - LAST);
-	memcpy(text + end, "...", 3);
-	memmove(text + end + 3, text + rest, length - rest + 1);
+	for (size_t i = 0; i < 3; i++)
+		text[end++] = '.';
+	memmove(text + end, text + rest, length - rest + 1);
 }
 
 void complain(const char *format, ...)
