@@ -411,7 +411,7 @@ unsigned int sn_sites_at(const void *p, void *const **frame)
 	unsigned int value = every ? sn_sitemap_get(p) & ~SN_SITEMAP_FREED : 0;
 	const struct stack *stack;
 
-	if (value == 0)
+	if (value == 0 || value > MAX_SITES) /* the map is memory, too, of a heap that is broken */
 		return 0;
 	stack = &tables->stack[value - 1];
 	*frame = stack->frame;
