@@ -7,7 +7,7 @@ import tomllib
 HERE = os.path.dirname(os.path.abspath(__file__))
 # The tables, and the level of a row that names none: as in rows.toml.
 TABLES = {"coded.toml": "default", "scripts.toml": "full"}
-KEYS = {"name", "program", "packages", "what", "level", "timeout", "serial", "script", "files", "user",
+KEYS = {"name", "program", "packages", "what", "level", "modes", "timeout", "serial", "script", "files", "user",
         "env", "ignore", "says", "cannot"}
 
 
