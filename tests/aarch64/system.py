@@ -46,7 +46,7 @@ UNIT = ["stores", "races", "lifecycle", "movable", "movable_races", "notifier_fo
 # Rows of tests/preload and tests/races: threads that are preempted, moved, signalled, forked; and what
 # the emulator of programs does not bear.
 PROGRAMS = {
-    "api": ["sweep", "realloc-random", "realloc-large", "mixed-names"],
+    "api": ["sweep", "realloc-large", "mixed-names"],
     "cxx": ["containers", "exceptions", "thread-local"],
     "threads": ["first-operation", "free-only", "cross-free", "churn", "crowd", "migration-storm"],
     "signals": ["profile-timer", "direct-signals", "allocating-handler", "fault-and-jump"],

@@ -341,11 +341,12 @@ static void crowd(void)
 	static pthread_t t[N];
 	static struct crowd c;
 	pthread_attr_t attr;
-	size_t n = 0;
+	size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN); /* 128 KiB on ARM */
+	size_t stack = least > 64 * KIB ? least : 64 * KIB, n = 0;
 
 	CHECK(sem_init(&c.up, 0, 0) == 0 && sem_init(&c.leave, 0, 0) == 0);
 	CHECK(pthread_attr_init(&attr) == 0);
-	CHECK(pthread_attr_setstacksize(&attr, 64 * KIB) == 0);
+	CHECK(pthread_attr_setstacksize(&attr, stack) == 0);
 	while (n < N && pthread_create(&t[n], &attr, stand_by, &c) == 0)
 		n++;
 	if (n < 500)
