@@ -147,11 +147,11 @@ static inline bool all_zero(const void *ptr, size_t size)
 	return p[0] == 0 && memcmp(p, p + 1, size - 1) == 0;
 }
 
-/* A figure in KiB from /proc/self/status, read without stdio: stdio would allocate. */
-static inline long status_kib(const char *key)
+/* A figure in KiB from a file of /proc, read without stdio: stdio would allocate. */
+static inline long proc_kib(const char *path, const char *key)
 {
 	char buf[8192];
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 	char *at;
 
@@ -164,6 +164,11 @@ static inline long status_kib(const char *key)
 	buf[n] = '\0';
 	at = strstr(buf, key);
 	return at ? strtol(at + strlen(key) + 1, NULL, 10) : -1;
+}
+
+static inline long status_kib(const char *key)
+{
+	return proc_kib("/proc/self/status", key);
 }
 
 static inline long rss_kib(void)

@@ -482,19 +482,9 @@ static void commit_child(void)
 	mix();
 }
 
-/* A figure of /proc/meminfo, in KiB; -1: there is none. */
-static long meminfo_kib(const char *name)
+static long meminfo_kib(const char *key)
 {
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	long kib = -1;
-
-	while (f && kib < 0 && fgets(line, sizeof(line), f))
-		if (strncmp(line, name, strlen(name)) == 0)
-			kib = strtol(line + strlen(name), NULL, 10);
-	if (f)
-		fclose(f);
-	return kib;
+	return proc_kib("/proc/meminfo", key);
 }
 
 static void strict_overcommit(void)
@@ -504,7 +494,7 @@ static void strict_overcommit(void)
 	int fd, status = 0;
 	pid_t pid;
 
-	if (meminfo_kib("CommitLimit:") - meminfo_kib("Committed_AS:") < (long)(2048 * MIB / 1024))
+	if (meminfo_kib("CommitLimit") - meminfo_kib("Committed_AS") < (long)(2048 * MIB / 1024))
 		check_skip("others have committed what there is");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || read(fd, before, sizeof(before) - 1) <= 0 || !write_file(path, "2"))
