@@ -131,11 +131,11 @@ static char *reserve(size_t nr)
 		munmap(base, want);
 		base = map_in_window(want);
 	}
-	if (base != NULL)
+	if (base != NULL) {
 		atomic_store_explicit(&newest_end, (uintptr_t)base + want, memory_order_relaxed);
-	/* Touching one page of a huge page would make two MiB resident. */
-	if (base != NULL)
+		/* Touching one page of a huge page would make two MiB resident. */
 		madvise(base, want, MADV_NOHUGEPAGE);
+	}
 	errno = saved;
 	return base;
 }

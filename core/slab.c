@@ -188,7 +188,8 @@ unsigned int sn_slab_take(struct sn_page *slab, const struct sn_cache *cache, vo
 	return n;
 }
 
-bool sn_slab_is_object(const void *p)
+/* Whether a pointer into a slab page is where an object of it begins. No lock needed. */
+static bool is_object(const void *p)
 {
 	struct sn_page *slab = sn_slab_head(p);
 	size_t offset = (size_t)((const char *)p - sn_page_address(slab));
@@ -316,7 +317,7 @@ static bool is_live(struct sn_page *slab, const struct sn_cache *cache, const vo
 {
 	unsigned int i = number_of(slab, cache, p);
 
-	return sn_slab_is_object(p) && !(*map_word(slab, i / 64) >> i % 64 & 1) &&
+	return is_object(p) && !(*map_word(slab, i / 64) >> i % 64 & 1) &&
 	       (sn_hardened < 2 || cache->size < 32 || !(*held_word(slab, i) >> i % 64 & 1));
 }
 

@@ -21,9 +21,6 @@ unsigned int sn_slab_take(struct sn_page *slab, const struct sn_cache *cache, vo
 /* Marks an object free.  Ends the program when `p` is no object of the slab, or free. */
 void sn_slab_put(struct sn_page *slab, const struct sn_cache *cache, void *p);
 
-/* Whether a pointer into a slab page is where an object of it begins. No lock needed. */
-bool sn_slab_is_object(const void *p);
-
 /* Moves the slab to the list that its counters say, adjusting cn->nr_free. */
 void sn_slab_relist(struct sn_cache_node *cn, struct sn_page *slab) SN_REQUIRES(&cn->list_lock);
 void sn_slab_unlist(struct sn_cache_node *cn, struct sn_page *slab) SN_REQUIRES(&cn->list_lock);

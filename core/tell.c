@@ -27,8 +27,7 @@ void sn_tell_begin(struct sn_tell *tell)
 		sigaddset(&off, raised[i]);
 	pthread_sigmask(SIG_BLOCK, &off, &tell->mask);
 	sigemptyset(&tell->pending);
-	/* Only what the program blocks can be pending: else one call less that a filter may mind.
-	 */
+	/* Only what the program blocks can be pending, and a filter may mind the call. */
 	for (size_t i = 0; i < SN_ARRAY_SIZE(raised); i++)
 		if (sigismember(&tell->mask, raised[i])) {
 			sigpending(&tell->pending);

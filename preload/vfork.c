@@ -67,9 +67,10 @@ long sn_vfork_return(long result)
 	"b sn_vfork_return\n"                                                                      \
 	"1:\n"                                                                                     \
 	"ret\n"
-#else
-#error "vfork() is not written for this architecture"
 #endif
+
+/* Elsewhere there are no sequences, and libc's does. */
+#ifdef VFORK
 
 __asm__(".pushsection .text\n"
 	".globl vfork\n"
@@ -83,3 +84,4 @@ __asm__(".pushsection .text\n"
 	".size vfork, .-vfork\n"
 	".size __vfork, .-__vfork\n"
 	".popsection\n");
+#endif
