@@ -170,7 +170,7 @@ static inline void sn_lock_reset(struct sn_lock *lock) SN_RELEASE(lock) SN_NO_TH
 /* Futexes, private to the process; timeout in nanoseconds, negative for none.
  * Returns 0, or a negative errno value (-EAGAIN, -ETIMEDOUT, -EINTR). */
 int sn_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_ns);
-/* Sleeps for a moment, on a word that nobody wakes: a sandbox may have left no other call for it. */
+/* Sleeps a moment, on a word that nobody wakes: a sandbox may have left no other call for it. */
 void sn_lock_pause(void);
 void sn_futex_wake(_Atomic uint32_t *word, int how_many);
 

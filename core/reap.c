@@ -73,7 +73,8 @@ uint64_t sn_reap(void)
 /* What is less waits for the reaper, or the next trim. */
 static uint64_t trim_pages(struct sn_node *node)
 {
-	size_t pages = sn_counter_read(node->dirty.pages) + sn_counter_read(node->cached_span_pages);
+	size_t pages =
+		sn_counter_read(node->dirty.pages) + sn_counter_read(node->cached_span_pages);
 
 	return pages < TRIM_LEAST ? 0 : sn_make_room(node);
 }

@@ -157,9 +157,9 @@ void sn_transition_set_state(struct sn_node *node, enum sn_node_state state)
 }
 
 /*
- * Memory of a range may be bound at any moment under its node's page_lock, to the nodes that policies
- * name then (segment.c, span.c).  So they name this one before its ranges are bound, not from
- * its state on:
+ * Memory of a range may be bound at any moment under its node's page_lock, to the nodes that
+ * policies name then (segment.c, span.c).  So they name this one before its ranges are bound, not
+ * from its state on:
  *
  *	online				a thread
  *	binds the node's ranges

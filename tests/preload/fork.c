@@ -552,9 +552,9 @@ static void clone_large(void)
 
 	CHECK(stack);
 	for (int i = 0; i < 10; i++)
-		wait_exit(clone(cloned_large, stack + STACK, SIGCHLD | (i & 1 ? CLONE_VM : 0),
-				stack),
-			  0);
+		wait_exit(
+			clone(cloned_large, stack + STACK, SIGCHLD | (i & 1 ? CLONE_VM : 0), stack),
+			0);
 	CHECK(cloned_large(stack) == 0);
 	free(stack);
 }

@@ -20,8 +20,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#define NODES	     3
-#define NODE	     (FIRST + 1)
+#define NODES 3
+#define NODE  (FIRST + 1)
 /* How many passes fail, one after the other, and then the last one.  Each is a process, which the
  * thread sanitizer makes twenty times as slow. */
 #ifdef __SANITIZE_THREAD__
@@ -29,7 +29,7 @@
 #else
 #define FIRST_PASSES 8u
 #endif
-#define MAX_HELD     1024
+#define MAX_HELD 1024
 
 struct operation {
 	void (*prepare)(void); /* NULL: nothing */
