@@ -20,6 +20,7 @@
 #include "../preload/cpulist.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <hwloc.h>
 #include <limits.h>
@@ -203,6 +204,34 @@ static char *mark_memory(const char *description)
 	if (copy != NULL)
 		*to = '\0';
 	return copy;
+}
+
+static bool is_unit(const char *at, size_t len)
+{
+	static const char *const units[] = {"", "kB", "kiB", "MB", "MiB", "GB", "GiB", "TB", "TiB"};
+
+	for (size_t i = 0; i < SN_ARRAY_SIZE(units); i++)
+		if (strlen(units[i]) == len && strncasecmp(at, units[i], len) == 0)
+			return true;
+	return false;
+}
+
+/* Takes what hwloc takes, but neither nothing, nor -1 for the greatest number that there is.
+ * Returns the first value that is no size, and its length, or NULL. */
+static const char *find_no_size(const char *at, size_t *len)
+{
+	while ((at = strstr(at, memory_attribute)) != NULL) {
+		char *end;
+
+		at += sizeof(memory_attribute) - 1;
+		*len = strcspn(at, " )");
+		errno = 0;
+		strtoull(at, &end, 0);
+		if (*at < '0' || *at > '9' || errno != 0 || end > at + *len ||
+		    !is_unit(end, (size_t)(at + *len - end)))
+			return at;
+	}
+	return NULL;
 }
 
 /* The written value that `mark` stands for. */
@@ -393,8 +422,9 @@ static bool ends_without_cpus(const char *description)
 int sim_topology_read(const struct sn_module_args *args, struct sn_topology *topology,
 		      char *message, size_t message_size)
 {
-	const char *description = args->description;
+	const char *description = args->description, *wrong;
 	hwloc_topology_t loaded;
+	size_t len;
 	int error;
 
 	if (description == NULL || *description == '\0')
@@ -411,6 +441,11 @@ int sim_topology_read(const struct sn_module_args *args, struct sn_topology *top
 	if (!args->xml && !sim_indexes_fit(description))
 		return fail(message, message_size, -E2BIG, "indexes can be up to %d",
 			    SIM_MOST_INDEX);
+	if (!args->xml && (wrong = find_no_size(description, &len)) != NULL)
+		return fail(
+			message, message_size, -EINVAL,
+			"memory=%.*s is not a size (bytes, or kB, MB, GB, TB, kiB, MiB, GiB, TiB)",
+			(int)sn_min(len, (size_t)40), wrong);
 	error = load(description, args->xml, &loaded);
 	if (error != 0)
 		return fail(message, message_size, error, "hwloc does not accept \"%.100s\"%s",

@@ -16,6 +16,7 @@
 
 #include "client.h"
 #include "command.h"
+#include "rundir.h"
 #include "show.h"
 #include "threads.h"
 
@@ -86,7 +87,7 @@ static bool is_permitted(int number)
 
 	if (getsockopt(number, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
 		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
+	return peer.uid == 0 || peer.uid == sn_effective_user();
 }
 
 /* With its hello, without which it must not hear anything else. */

@@ -79,7 +79,7 @@ static int open_directory(const char *rundir, char *reason, size_t size)
 	if (fd < 0)
 		return refuse_by_system(reason, size, -errno, rundir,
 					"not a directory that can be opened");
-	if (fstat(fd, &st) != 0 || st.st_uid != geteuid()) {
+	if (fstat(fd, &st) != 0 || st.st_uid != sn_effective_user()) {
 		close(fd);
 		return refuse(reason, size, -EPERM, rundir, "belongs to somebody else");
 	}

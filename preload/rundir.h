@@ -6,6 +6,17 @@
 
 #include "fd.h"
 
+#include <sys/auxv.h>
+#include <unistd.h>
+
+/* The effective user; where a sandbox refuses to say, the one that the process was started as. */
+static inline uid_t sn_effective_user(void)
+{
+	uid_t user = geteuid();
+
+	return user != (uid_t)-1 ? user : (uid_t)getauxval(AT_EUID);
+}
+
 struct sn_socket_file {
 	char path[4096]; /* empty: there is none */
 	dev_t device;

@@ -13,6 +13,7 @@
 #include "exitstats.h"
 #include "modules.h"
 #include "options.h"
+#include "rundir.h"
 #include "stack.h"
 
 #include "../core/cache.h"
@@ -250,10 +251,10 @@ static const char *default_rundir(void)
 		return sn_options.rundir;
 	if (runtime != NULL && runtime[0] == '/')
 		snprintf(path, sizeof(path), "%s/slabnode", runtime);
-	else if (geteuid() == 0)
+	else if (sn_effective_user() == 0)
 		snprintf(path, sizeof(path), "/run/slabnode");
 	else
-		snprintf(path, sizeof(path), "/tmp/slabnode-%u", (unsigned int)geteuid());
+		snprintf(path, sizeof(path), "/tmp/slabnode-%u", (unsigned int)sn_effective_user());
 	return path;
 }
 

@@ -50,6 +50,7 @@ static const struct filter {
 	{"getrandom-not-permitted", {{REFUSE(EPERM), "getrandom"}}},
 	{"getrandom-killed", {{SCMP_ACT_KILL_PROCESS, "getrandom"}}},
 	{"affinity-not-permitted", {{REFUSE(EPERM), "sched_getaffinity"}}},
+	{"user-not-told", {{REFUSE(EPERM), "getuid geteuid getgid getegid"}}},
 	{"prctl-not-permitted", {{REFUSE(EPERM), "prctl"}}},
 	{"madvise-not-permitted", {{REFUSE(EPERM), "madvise"}}},
 	{"mremap-unknown", {{REFUSE(ENOSYS), "mremap"}}},

@@ -253,6 +253,32 @@ static void test_bad_descriptions(void **state)
 	assert_int_equal(discover_from(NULL, NULL, false, &t, message, sizeof(message)), -EINVAL);
 }
 
+/* What hwloc would take for no memory, or for all that there can be. */
+static void test_no_sizes(void **state)
+{
+	static const char *const values[] = {
+		"-1", "", "x", "1GBx", "18446744073709551616", "1e9", " 1GB",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SN_ARRAY_SIZE(values); i++) {
+		char description[100], wanted[100];
+
+		snprintf(description, sizeof(description), "pack:2 [numa(memory=%s)] pu:1",
+			 values[i]);
+		snprintf(wanted, sizeof(wanted), "memory=%.*s is not a size",
+			 (int)strcspn(values[i], " "), values[i]);
+		assert_int_equal(
+			discover_from(description, NULL, false, &t, message, sizeof(message)),
+			-EINVAL);
+		assert_non_null(strstr(message, wanted));
+	}
+	read_ok("numa:2(memory=4096KB indexes=1,0) pu:1", NULL);
+	assert_true(t.node[0].size == (4096000 & ~4095ul));
+	read_ok("numa:2(memory=0x400000) pu:1", NULL);
+	assert_true(t.node[0].size == 4 * MIB);
+}
+
 static void test_bad_files(void **state)
 {
 	(void)state;
@@ -359,6 +385,7 @@ int main(void)
 		cmocka_unit_test(test_xml_holes),
 		cmocka_unit_test(test_xml_without_sizes),
 		cmocka_unit_test(test_bad_descriptions),
+		cmocka_unit_test(test_no_sizes),
 		cmocka_unit_test(test_bad_files),
 		cmocka_unit_test(test_capacities),
 		cmocka_unit_test(test_bad_capacities),
