@@ -91,7 +91,7 @@ def level_of(*levels):
 
 GROUP_KEYS = {"suite", "name", "run", "args", "level", "modes", "cannot", "rows", "wrap", "preload",
               "env", "timeout", "serial", "needs", "stdout", "stderr", "listed", "reports",
-              "table"}
+              "table", "again"}
 ROW_KEYS = {"name", "argument", "level", "timeout", "serial", "needs", "modes", "cannot", "env",
             "stdout", "stderr"}
 
@@ -120,6 +120,10 @@ def check_ways(suite, row, modes, wrap):
             raise Problem(f"{row} runs in none of {sorted(ways)}, and does not say why")
 
 
+def row_name(row):
+    return row if isinstance(row, str) else row["name"]
+
+
 def rows_of(group, where):
     """The rows of a group: its own, and those of a table, which has keys for others beside ours."""
     rows = list(group.get("rows", []))
@@ -128,6 +132,20 @@ def rows_of(group, where):
             rows += [{k: v for k, v in row.items() if k in ROW_KEYS - {"env"}}
                      for row in tomllib.load(f)["row"]]
     return rows
+
+
+def and_again(group):
+    """A group, and what it is again under other names: elsewhere, with rows more or fewer."""
+    once = {k: v for k, v in group.items() if k != "again"}
+    yield once
+    for other in group.get("again", []):
+        without = set(other.get("without", []))
+        if without - {row_name(row) for row in once["rows"]}:
+            raise Problem(f"{other['name']} is without rows that there are not: {sorted(without)}")
+        rows = [row for row in once["rows"] if row_name(row) not in without]
+        yield {**once, **{k: v for k, v in other.items() if k != "without"},
+               "env": {**once.get("env", {}), **other.get("env", {})},
+               "rows": rows + other.get("rows", [])}
 
 
 def group_cases(group, where):
@@ -163,7 +181,7 @@ def check_list(group, where, paths):
         return f"{argv[-1]} is not built"
     have = set(subprocess.run(argv + ["--list"], check=True, capture_output=True, text=True,
                               timeout=60).stdout.split())
-    want = {r if isinstance(r, str) else r["name"] for r in rows_of(group, where)}
+    want = {row_name(r) for one in and_again(group) for r in rows_of(one, where)}
     if have != want:
         return (f"{argv[-1]}: not in rows.toml: {sorted(have - want)}, "
                 f"not in the program: {sorted(want - have)}")
@@ -177,7 +195,8 @@ def toml_cases(paths, problems):
             with open(path, "rb") as f:
                 groups = tomllib.load(f)["group"]
             for group in groups:
-                yield from group_cases(group, where)
+                for one in and_again(group):
+                    yield from group_cases(one, where)
                 complaint = check_list(group, where, paths)
                 if complaint:
                     problems.append((group["suite"], complaint))

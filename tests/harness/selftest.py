@@ -97,6 +97,25 @@ def tables():
         sys.exit(1)
 
 
+def again():
+    """A group that is there twice has its rows twice, but for those that differ."""
+    group = {"suite": "s", "run": ["x"], "rows": ["a", {"name": "b"}], "level": "quick",
+             "modes": {"quick": ["rseq"]}, "env": {"A": "1", "B": "1"},
+             "again": [{"name": "t", "env": {"B": "2"}, "without": ["b"], "rows": ["c"]}]}
+    seen = {c.name: c.row.env for one in run.and_again(group) for c in run.group_cases(one, "-")}
+    first, second = {"A": "1", "B": "1"}, {"A": "1", "B": "2"}
+    if seen != {"s/a": first, "s/b": first, "t/a": second, "t/c": second}:
+        print(f"got {seen}")
+        sys.exit(1)
+    group["again"][0]["without"] = ["d"]
+    try:
+        list(run.and_again(group))
+    except run.Problem:
+        return
+    print("left a row out that is not there")
+    sys.exit(1)
+
+
 def reports():
     """Each test that a row tells of is a case, and what went wrong beside them is one."""
     def told(command):
@@ -121,7 +140,7 @@ def reports():
 
 
 ROWS = {"statuses": statuses, "timeouts": timeouts, "expectations": expectations, "levels": levels,
-        "ways": ways, "tables": tables, "reports": reports}
+        "ways": ways, "tables": tables, "again": again, "reports": reports}
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--list"]:
