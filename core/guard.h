@@ -3,11 +3,10 @@
  *
  * They hold no memory and are the last pages of a run (level 3: of every slab and block), or a run
  * whose block was freed and waits in quarantine (level 2).  Segments have more of them which need
- *no care, since they are never opened: a gap of random length between the header and the first run,
- * and the last page, so that no overflow reaches a header (level 2).
+ * no care, since they are never opened: a gap of random length between the header and the first
+ * run, and the last page, so that no overflow reaches a header (level 2).
  *
- *	| header | gap | run .... | guard | run ..... | guard |  ...  | closed | next segment's
- *header
+ *	| header | gap | run .... | guard | run ..... | guard |  ...  | closed | next header
  */
 #ifndef SLABNODE_GUARD_H
 #define SLABNODE_GUARD_H

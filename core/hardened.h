@@ -8,10 +8,11 @@
  *	   realloc or sized delete of what is not a live object's start, ends the program.
  *	2  Freed objects are cleared, wait in quarantine (quarantine.h), and must still be zero when
  *	   they are used again.  Which object of a slab is taken, and which leaves the quarantine,
- *is random.  Headers of segments stand between closed pages, and what slabs say of themselves and
- *their lists is checked.  Freed blocks are closed at once. 3  Each slab and block ends in a closed
- *page (guard.h); small objects have pages of their own as long as there are not too many.  The
- *stack of every allocation is kept (sites.h).
+ *	   is random.  Headers of segments stand between closed pages, and what slabs say of
+ *	   themselves and their lists is checked.  Freed blocks are closed at once.
+ *	3  Each slab and block ends in a closed page (guard.h); small objects have pages of their
+ *	   own as long as there are not too many.  The stack of every allocation is kept
+ *	   (sites.h).
  *
  * Docs: docs/hardened.md has the table of checks and what they cost.
  */

@@ -5,7 +5,7 @@
  *
  * An entry is written by whoever has the object in hand, before it is handed out and before it is
  * given back: no lock.  A map stays when its segment goes, for the next one at its place, and loses
- *its pages.  Of a map only the pages are resident that stood for objects, one for 32 KiB of heap.
+ * its pages.  Of a map only the pages are resident that stood for objects, one for 32 KiB of heap.
  */
 #include "sitemap.h"
 

@@ -7,8 +7,8 @@
  *	 +------------- nothing happens any more ------------- COMING <------+
  *
  * A removal takes one block after the other, and only the one that is just being vacated says so;
- *in between nothing shows that more will follow. So a node is LEAVING until it was quiet for a
- *while.
+ * in between nothing shows that more will follow. So a node is LEAVING until it was quiet for a
+ * while.
  */
 #include <stdlib.h>
 

@@ -18,12 +18,13 @@
  * Who changes the word, and under which lock:
  *
  *   LIVE to PINNED	compare-and-swap, no lock: pin_nodes() is called under a lock of the
- *library, which the table's threads take when they allocate and free; were it to wait for a bucket,
- *the two could wait for each other
+ *			library, which the table's threads take when they allocate and free; were
+ *			it to wait for a bucket, the two could wait for each other
  *   all else		under the bucket's lock, or nobody else knows the node
  *
  * So a node that is found PINNED under its bucket's lock stays so until the lock is dropped:
- *remove() then leaves the node to reclaim (deferred free), and reclaim can put a copy in its place.
+ * remove() then leaves the node to reclaim (deferred free), and reclaim can put a copy in its
+ * place.
  */
 #include "table.h"
 

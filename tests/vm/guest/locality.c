@@ -10,8 +10,8 @@
  *	crossed	  what one CPU allocated is freed on the other, and both allocate again
  *	moved	  a thread allocates, moves to the other CPU, allocates there, moves back, frees all
  *		  and allocates again
- *	traffic	  a producer and a consumer pass blocks for some rounds; each then holds what it got
- *last
+ *	traffic	  a producer and a consumer pass blocks for some rounds; each then holds what it
+ *		  got last
  */
 #include "guest.h"
 

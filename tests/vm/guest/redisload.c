@@ -10,7 +10,7 @@
  *	requests N wrong N failed N longest MS
  *
  * where the last is the time of the slowest batch, from its sending to its last reply.  The status
- *is 0 when nothing was wrong and nothing failed.
+ * is 0 when nothing was wrong and nothing failed.
  */
 #include "guest.h"
 

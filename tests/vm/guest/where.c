@@ -16,7 +16,7 @@
  * numa_maps.
  *
  * heap: mappings bound to node numbers (bind=static), which are slabnode's ranges and structures;
- *anon: other anonymous memory; library: libslabnode.so and its zeroed data; stack, brk, file.
+ * anon: other anonymous memory; library: libslabnode.so and its zeroed data; stack, brk, file.
  */
 #include "guest.h"
 
