@@ -20,7 +20,7 @@
  * A table has one owner for ever, named by the address of its thread's sn_self: an owner that lost
  * the bias still writes `busy`, at any later time, so nobody else may ever.  When a thread ends,
  * its address is that of a later thread sooner or later, which takes the table over
- *(sn_biased_choose()); until then the table is an ordinary one.
+ * (sn_biased_choose()); until then the table is an ordinary one.
  *
  * A signal handler that interrupts the owner inside finds `busy` set and uses another shard.  A
  * fork and the control side take the lock, and wait for the owner to leave.  There is no bias where
