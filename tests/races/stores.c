@@ -268,12 +268,10 @@ static void *free_from(void *arg)
 	return NULL;
 }
 
-/* A strict offline looks for 100 ms: what was freed before it gave up is not there any more.
- * Returns how many seconds after the last free it said that something is; 0: it did not. */
-static double free_meets_drain(uint64_t *seed, const char *step, unsigned int round)
+/* A strict offline looks for 100 ms: what was freed before it gave up is not there any more. */
+static void free_meets_drain(uint64_t *seed, const char *step, unsigned int round)
 {
 	struct change *change;
-	double overlooked = 0;
 	pthread_t thread;
 	int error;
 
@@ -294,28 +292,14 @@ static double free_meets_drain(uint64_t *seed, const char *step, unsigned int ro
 	error = change_end(change);
 	if (error != 0) {
 		CHECK(error == -EBUSY);
-		overlooked = change->end - atomic_load(&freed_at);
+		CHECK_MSG(change->end - atomic_load(&freed_at) < 0.02,
+			  "round %u: EBUSY %.0f ms after the last free", round,
+			  (change->end - atomic_load(&freed_at)) * 1e3);
 		CHECK(offline(1, SLABNODE_STRICT) == 0);
 	}
 	CHECK(status_of(1, "live_bytes") == 0);
 	online(1);
 	fault("off");
-	return overlooked;
-}
-
-/* Its thread may have waited for a processor after its last look: each of some tries is late when
- * it is the library. */
-static void frees_meet_drain(uint64_t *seed, const char *step, unsigned int round)
-{
-	double overlooked = 0;
-
-	for (int tries = 0; tries < 10; tries++) {
-		overlooked = free_meets_drain(seed, step, round);
-		if (overlooked < 0.02)
-			return;
-	}
-	check_fail(__FILE__, __LINE__, "round %u: EBUSY %.0f ms after the last free", round,
-		   overlooked * 1e3);
 }
 
 static void free_between(void)
@@ -324,7 +308,7 @@ static void free_between(void)
 
 	races_start();
 	for (unsigned int i = 0; i < scaled(200); i++)
-		frees_meet_drain(&seed, NULL, i);
+		free_meets_drain(&seed, NULL, i);
 	check_nothing_lost();
 }
 
@@ -335,7 +319,7 @@ static void slabs_empty_in_drain(void)
 
 	races_start();
 	for (unsigned int i = 0; i < scaled(120); i++)
-		frees_meet_drain(&seed, steps[i % 3], i);
+		free_meets_drain(&seed, steps[i % 3], i);
 	check_nothing_lost();
 }
 
